@@ -1,0 +1,188 @@
+"""Issuers: the CAs that are asked for certificates, and how each is spoken to.
+
+The columns are the guide's fields, group by group. What may be changed while certificates refer to
+an issuer is decided in `domain.editing`, for every face alike.
+"""
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from issuers import validators
+
+
+class Digest(models.TextChoices):
+    SHA256 = "SHA256"
+    SHA384 = "SHA384"
+    SHA512 = "SHA512"
+
+
+class Issuer(models.Model):
+    """One CA, as the operator configured it. Fields left empty do not apply."""
+
+    class InitialAuthType(models.TextChoices):
+        MAC = "MAC"
+        SIGNATURE = "SIGNATURE"
+
+    class OtherAuthType(models.TextChoices):
+        SIGNATURE = "SIGNATURE"
+
+    class MacAlgorithm(models.TextChoices):
+        HMACSHA256 = "HMACSHA256"
+        HMACSHA384 = "HMACSHA384"
+        HMACSHA512 = "HMACSHA512"
+
+    class InitialResponseAuth(models.TextChoices):
+        MAC_OR_SIGNATURE = "MAC_OR_SIGNATURE", "MAC or signature"
+        MAC_ONLY = "MAC_ONLY", "MAC only"
+
+    name = models.CharField(max_length=63, unique=True, validators=[validators.object_name])
+    recipient_dn = models.CharField(
+        "recipient distinguished name", max_length=1000, validators=[validators.distinguished_name]
+    )
+    server_url = models.CharField("server URL", max_length=500, validators=[validators.server_url])
+    issuer_dn = models.CharField(
+        "issuer distinguished name",
+        max_length=1000,
+        blank=True,
+        validators=[validators.distinguished_name],
+    )
+    total_timeout_s = models.PositiveIntegerField(
+        "total timeout (seconds)",
+        default=300,
+        validators=[MinValueValidator(1), MaxValueValidator(604_800)],
+    )
+    message_timeout_s = models.PositiveIntegerField(
+        "message timeout (seconds)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(600)],
+    )
+
+    # Initial CMP Client (OCCM) Authentication Options
+    initial_auth_type = models.CharField(
+        "type", max_length=9, choices=InitialAuthType, blank=True
+    )
+    initial_auth_digest = models.CharField(
+        "digest algorithm", max_length=6, choices=Digest, default=Digest.SHA256
+    )
+    initial_auth_mac_algorithm = models.CharField(
+        "MAC algorithm", max_length=10, choices=MacAlgorithm, default=MacAlgorithm.HMACSHA256
+    )
+    initial_response_auth = models.CharField(
+        "initial response authentication",
+        max_length=16,
+        choices=InitialResponseAuth,
+        default=InitialResponseAuth.MAC_OR_SIGNATURE,
+    )
+    # MAC Authentication Input
+    mac_namespace = models.CharField(
+        "namespace", max_length=63, blank=True, validators=[validators.namespace]
+    )
+    mac_secret = models.CharField(
+        "secret name", max_length=253, blank=True, validators=[validators.secret_name]
+    )
+    mac_password_key = models.CharField(
+        "password key", max_length=253, blank=True, validators=[validators.secret_key]
+    )
+    mac_reference_key = models.CharField(
+        "reference key", max_length=253, blank=True, validators=[validators.secret_key]
+    )
+    # Signature Authentication Input of the initial authentication
+    initial_signature_namespace = models.CharField(
+        "namespace", max_length=63, blank=True, validators=[validators.namespace]
+    )
+    initial_signature_secret = models.CharField(
+        "secret name", max_length=253, blank=True, validators=[validators.secret_name]
+    )
+    initial_signature_key = models.CharField(
+        "key", max_length=253, blank=True, validators=[validators.secret_key]
+    )
+    initial_signature_cert = models.CharField(
+        "cert", max_length=253, blank=True, validators=[validators.secret_key]
+    )
+    initial_signature_extra_certs = models.JSONField(
+        "extra certs", default=list, blank=True, validators=[validators.secret_keys]
+    )
+
+    # CMP Client Authentication Options For Other certificate
+    other_auth_type = models.CharField(
+        "type", max_length=9, choices=OtherAuthType, default=OtherAuthType.SIGNATURE
+    )
+    other_auth_digest = models.CharField(
+        "digest algorithm", max_length=6, choices=Digest, default=Digest.SHA256
+    )
+    # Signature Authentication Input: where the OCCM identity is provided or will be created
+    other_signature_namespace = models.CharField(
+        "namespace", max_length=63, validators=[validators.namespace]
+    )
+    other_signature_secret = models.CharField(
+        "secret name", max_length=253, validators=[validators.secret_name]
+    )
+    other_signature_key = models.CharField(
+        "key", max_length=253, validators=[validators.secret_key]
+    )
+    other_signature_cert = models.CharField(
+        "cert", max_length=253, validators=[validators.secret_key]
+    )
+    other_signature_extra_certs = models.JSONField(
+        "extra certs", default=list, blank=True, validators=[validators.secret_keys]
+    )
+
+    # OCCM Trust-Store Secret Input
+    trust_store_namespace = models.CharField(
+        "namespace", max_length=63, validators=[validators.namespace]
+    )
+    trust_store_secret = models.CharField(
+        "name", max_length=253, validators=[validators.secret_name]
+    )
+    trust_store_root_ca_certs = models.JSONField(
+        "root CA certs", default=list, blank=True, validators=[validators.secret_keys]
+    )
+    trust_store_intermediate_ca_certs = models.JSONField(
+        "intermediate CA certs", default=list, blank=True, validators=[validators.secret_keys]
+    )
+    trust_store_server_cert = models.CharField(
+        "server cert", max_length=253, blank=True, validators=[validators.secret_key]
+    )
+    expected_sender_dn = models.CharField(
+        "expected sender distinguished name",
+        max_length=1000,
+        blank=True,
+        validators=[validators.distinguished_name],
+    )
+
+    # TLS Configuration
+    tls_enabled = models.BooleanField("enable TLS", default=False)
+    tls_namespace = models.CharField(
+        "namespace", max_length=63, blank=True, validators=[validators.namespace]
+    )
+    tls_secret = models.CharField(
+        "name", max_length=253, blank=True, validators=[validators.secret_name]
+    )
+    tls_trusted_certs = models.JSONField(
+        "TLS trusted certs", default=list, blank=True, validators=[validators.secret_keys]
+    )
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class IssuerHealth(models.Model):
+    """What workers found out about an issuer; a row of its own, so that edits never wait for it."""
+
+    issuer = models.OneToOneField(Issuer, models.CASCADE, primary_key=True, related_name="health")
+    http_version = models.CharField(max_length=3, blank=True)  # what worked last; A3
+    looked_at = models.DateTimeField(null=True, blank=True)  # last look at its secrets; C6
+    look_due_at = models.DateTimeField(db_index=True)
+    warnings = models.JSONField(default=list, blank=True)  # one sentence each
+    answered_at = models.DateTimeField(null=True, blank=True)  # last answer of the CA
+    failing_since = models.DateTimeField(null=True, blank=True)  # first failure since that answer
+    error = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"health of {self.issuer_id}"

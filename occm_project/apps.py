@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class OccmProjectConfig(AppConfig):
+    name = "occm_project"
+    verbose_name = "OCCM"
