@@ -11,25 +11,25 @@ from issuers import validators
 
 
 class Digest(models.TextChoices):
-    SHA256 = "SHA256"
-    SHA384 = "SHA384"
-    SHA512 = "SHA512"
+    SHA256 = "SHA256", "SHA256"
+    SHA384 = "SHA384", "SHA384"
+    SHA512 = "SHA512", "SHA512"
 
 
 class Issuer(models.Model):
     """One CA, as the operator configured it. Fields left empty do not apply."""
 
     class InitialAuthType(models.TextChoices):
-        MAC = "MAC"
-        SIGNATURE = "SIGNATURE"
+        MAC = "MAC", "MAC"
+        SIGNATURE = "SIGNATURE", "SIGNATURE"
 
     class OtherAuthType(models.TextChoices):
-        SIGNATURE = "SIGNATURE"
+        SIGNATURE = "SIGNATURE", "SIGNATURE"
 
     class MacAlgorithm(models.TextChoices):
-        HMACSHA256 = "HMACSHA256"
-        HMACSHA384 = "HMACSHA384"
-        HMACSHA512 = "HMACSHA512"
+        HMACSHA256 = "HMACSHA256", "HMACSHA256"
+        HMACSHA384 = "HMACSHA384", "HMACSHA384"
+        HMACSHA512 = "HMACSHA512", "HMACSHA512"
 
     class InitialResponseAuth(models.TextChoices):
         MAC_OR_SIGNATURE = "MAC_OR_SIGNATURE", "MAC or signature"
@@ -58,9 +58,7 @@ class Issuer(models.Model):
     )
 
     # Initial CMP Client (OCCM) Authentication Options
-    initial_auth_type = models.CharField(
-        "type", max_length=9, choices=InitialAuthType, blank=True
-    )
+    initial_auth_type = models.CharField("type", max_length=9, choices=InitialAuthType, blank=True)
     initial_auth_digest = models.CharField(
         "digest algorithm", max_length=6, choices=Digest, default=Digest.SHA256
     )
