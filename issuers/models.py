@@ -169,6 +169,12 @@ class Issuer(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def configured(cls) -> tuple[str, ...]:
+        """Name the fields that operators fill in, in the guide's order."""
+        kept_by_us = {"id", "created_at", "updated_at"}
+        return tuple(f.name for f in cls._meta.concrete_fields if f.name not in kept_by_us)
+
 
 class IssuerHealth(models.Model):
     """What workers found out about an issuer; a row of its own, so that edits never wait for it."""
