@@ -35,30 +35,64 @@ class Issuer(models.Model):
         MAC_OR_SIGNATURE = "MAC_OR_SIGNATURE", "MAC or signature"
         MAC_ONLY = "MAC_ONLY", "MAC only"
 
-    name = models.CharField(max_length=63, unique=True, validators=[validators.object_name])
-    recipient_dn = models.CharField(
-        "recipient distinguished name", max_length=1000, validators=[validators.distinguished_name]
+    name = models.CharField(
+        max_length=63,
+        unique=True,
+        validators=[validators.object_name],
+        help_text="1 to 63 letters, digits, hyphens, underscores and dots; unique.",
     )
-    server_url = models.CharField("server URL", max_length=500, validators=[validators.server_url])
+    recipient_dn = models.CharField(
+        "recipient distinguished name",
+        max_length=1000,
+        validators=[validators.distinguished_name],
+        help_text=(
+            "Of the CMP server, for the header of requests: /type=value/type=value, a "
+            "backslash escapes, + joins a multi-valued RDN, a lone / is the NULL-DN."
+        ),
+    )
+    server_url = models.CharField(
+        "server URL",
+        max_length=500,
+        validators=[validators.server_url],
+        help_text=(
+            "http://host:port/path, or https:// with TLS enabled. Without a port the "
+            "scheme's default is used."
+        ),
+    )
     issuer_dn = models.CharField(
         "issuer distinguished name",
         max_length=1000,
         blank=True,
         validators=[validators.distinguished_name],
+        help_text=(
+            "Of the CA, for the certificate template of requests; written like the "
+            "recipient. Left out when empty."
+        ),
     )
     total_timeout_s = models.PositiveIntegerField(
         "total timeout (seconds)",
         default=300,
         validators=[MinValueValidator(1), MaxValueValidator(604_800)],
+        help_text="How long a CMP transaction may take, polling included.",
     )
     message_timeout_s = models.PositiveIntegerField(
         "message timeout (seconds)",
         default=30,
         validators=[MinValueValidator(1), MaxValueValidator(600)],
+        help_text="How long one request and its response may take.",
     )
 
     # Initial CMP Client (OCCM) Authentication Options
-    initial_auth_type = models.CharField("type", max_length=9, choices=InitialAuthType, blank=True)
+    initial_auth_type = models.CharField(
+        "type",
+        max_length=9,
+        choices=InitialAuthType,
+        blank=True,
+        help_text=(
+            "How the first request, for the OCCM certificate, is authenticated. Left out "
+            "when the OCCM certificate is provided (MANUAL)."
+        ),
+    )
     initial_auth_digest = models.CharField(
         "digest algorithm", max_length=6, choices=Digest, default=Digest.SHA256
     )
@@ -70,6 +104,7 @@ class Issuer(models.Model):
         max_length=16,
         choices=InitialResponseAuth,
         default=InitialResponseAuth.MAC_OR_SIGNATURE,
+        help_text="How the CA may protect its responses to a first request with MAC.",
     )
     # MAC Authentication Input
     mac_namespace = models.CharField(
@@ -79,10 +114,18 @@ class Issuer(models.Model):
         "secret name", max_length=253, blank=True, validators=[validators.secret_name]
     )
     mac_password_key = models.CharField(
-        "password key", max_length=253, blank=True, validators=[validators.secret_key]
+        "password key",
+        max_length=253,
+        blank=True,
+        validators=[validators.secret_key],
+        help_text="Holds the password, as pass:VALUE or VALUE.",
     )
     mac_reference_key = models.CharField(
-        "reference key", max_length=253, blank=True, validators=[validators.secret_key]
+        "reference key",
+        max_length=253,
+        blank=True,
+        validators=[validators.secret_key],
+        help_text="Holds the reference that the CA knows the password by.",
     )
     # Signature Authentication Input of the initial authentication
     initial_signature_namespace = models.CharField(
@@ -92,13 +135,25 @@ class Issuer(models.Model):
         "secret name", max_length=253, blank=True, validators=[validators.secret_name]
     )
     initial_signature_key = models.CharField(
-        "key", max_length=253, blank=True, validators=[validators.secret_key]
+        "key",
+        max_length=253,
+        blank=True,
+        validators=[validators.secret_key],
+        help_text="Holds the pre-configured private key.",
     )
     initial_signature_cert = models.CharField(
-        "cert", max_length=253, blank=True, validators=[validators.secret_key]
+        "cert",
+        max_length=253,
+        blank=True,
+        validators=[validators.secret_key],
+        help_text="Holds the pre-configured certificate.",
     )
     initial_signature_extra_certs = models.JSONField(
-        "extra certs", default=list, blank=True, validators=[validators.secret_keys]
+        "extra certs",
+        default=list,
+        blank=True,
+        validators=[validators.secret_keys],
+        help_text="Keys that hold further certificates to send along.",
     )
 
     # CMP Client Authentication Options For Other certificate
@@ -113,16 +168,34 @@ class Issuer(models.Model):
         "namespace", max_length=63, validators=[validators.namespace]
     )
     other_signature_secret = models.CharField(
-        "secret name", max_length=253, validators=[validators.secret_name]
+        "secret name",
+        max_length=253,
+        validators=[validators.secret_name],
+        help_text=(
+            "Where the OCCM certificate is provided (MANUAL) or will be created (AUTOMATIC)."
+        ),
     )
     other_signature_key = models.CharField(
-        "key", max_length=253, validators=[validators.secret_key]
+        "key",
+        max_length=253,
+        validators=[validators.secret_key],
+        help_text="Holds the OCCM private key.",
     )
     other_signature_cert = models.CharField(
-        "cert", max_length=253, validators=[validators.secret_key]
+        "cert",
+        max_length=253,
+        validators=[validators.secret_key],
+        help_text="Holds the OCCM certificate.",
     )
     other_signature_extra_certs = models.JSONField(
-        "extra certs", default=list, blank=True, validators=[validators.secret_keys]
+        "extra certs",
+        default=list,
+        blank=True,
+        validators=[validators.secret_keys],
+        help_text=(
+            "Keys that hold further certificates to send along; filled with those the CA "
+            "sends when the OCCM certificate is created."
+        ),
     )
 
     # OCCM Trust-Store Secret Input
@@ -133,23 +206,49 @@ class Issuer(models.Model):
         "name", max_length=253, validators=[validators.secret_name]
     )
     trust_store_root_ca_certs = models.JSONField(
-        "root CA certs", default=list, blank=True, validators=[validators.secret_keys]
+        "root CA certs",
+        default=list,
+        blank=True,
+        validators=[validators.secret_keys],
+        help_text=(
+            "Keys that hold the trust anchors of responses and issued certificates. "
+            "Ignored for responses when there is a server cert."
+        ),
     )
     trust_store_intermediate_ca_certs = models.JSONField(
-        "intermediate CA certs", default=list, blank=True, validators=[validators.secret_keys]
+        "intermediate CA certs",
+        default=list,
+        blank=True,
+        validators=[validators.secret_keys],
+        help_text=(
+            "Keys that hold CA certificates which complete a path, without being trusted "
+            "by themselves in responses."
+        ),
     )
     trust_store_server_cert = models.CharField(
-        "server cert", max_length=253, blank=True, validators=[validators.secret_key]
+        "server cert",
+        max_length=253,
+        blank=True,
+        validators=[validators.secret_key],
+        help_text=(
+            "Holds the one certificate that is trusted directly for the protection of responses."
+        ),
     )
     expected_sender_dn = models.CharField(
         "expected sender distinguished name",
         max_length=1000,
         blank=True,
         validators=[validators.distinguished_name],
+        help_text=(
+            "Who must have sent a response. When empty, the subject of the server cert, "
+            "if there is one."
+        ),
     )
 
     # TLS Configuration
-    tls_enabled = models.BooleanField("enable TLS", default=False)
+    tls_enabled = models.BooleanField(
+        "enable TLS", default=False, help_text="Needs a server URL with https://."
+    )
     tls_namespace = models.CharField(
         "namespace", max_length=63, blank=True, validators=[validators.namespace]
     )
@@ -157,7 +256,11 @@ class Issuer(models.Model):
         "name", max_length=253, blank=True, validators=[validators.secret_name]
     )
     tls_trusted_certs = models.JSONField(
-        "TLS trusted certs", default=list, blank=True, validators=[validators.secret_keys]
+        "TLS trusted certs",
+        default=list,
+        blank=True,
+        validators=[validators.secret_keys],
+        help_text="Keys that hold the CA certificates which the TLS server is checked with.",
     )
 
     created_at = models.DateTimeField(auto_now_add=True)

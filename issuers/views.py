@@ -1,0 +1,63 @@
+"""The API's view of issuers: HTTP in, one domain call, HTTP out."""
+
+from typing import Any
+
+import django_filters
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from rest_framework import viewsets
+from rest_framework.serializers import BaseSerializer
+
+from issuers.domain import editing
+from issuers.models import Issuer
+from issuers.serializers import IssuerSerializer
+
+
+class IssuerFilter(django_filters.FilterSet):
+    warned = django_filters.BooleanFilter(
+        method="by_warnings", label="Whether a worker found something wrong with its secrets."
+    )
+    failing = django_filters.BooleanFilter(
+        method="by_failure", label="Whether the CA did not answer as it should last time."
+    )
+
+    class Meta:
+        model = Issuer
+        fields = ("initial_auth_type", "tls_enabled")
+
+    def by_warnings(self, found: QuerySet[Issuer], name: str, value: bool) -> QuerySet[Issuer]:
+        silent = Q(health__warnings=[])
+        return found.exclude(silent) if value else found.filter(silent)
+
+    def by_failure(self, found: QuerySet[Issuer], name: str, value: bool) -> QuerySet[Issuer]:
+        return found.filter(health__failing_since__isnull=not value)
+
+
+class IssuerViewSet(viewsets.ModelViewSet[Issuer]):
+    """CAs and how each is spoken to."""
+
+    queryset = Issuer.objects.select_related("health").order_by("name")
+    serializer_class = IssuerSerializer
+    lookup_field = "name"
+    lookup_value_regex = "[A-Za-z0-9._-]{1,63}"
+    filterset_class = IssuerFilter
+    search_fields = ("name", "server_url", "recipient_dn")
+
+    def perform_create(self, serializer: BaseSerializer[Issuer]) -> None:
+        spec = serializer.validated_data
+        serializer.instance = editing.register(now=timezone.now(), **spec)
+
+    def perform_update(self, serializer: BaseSerializer[Issuer]) -> None:
+        changes = serializer.validated_data
+        if not serializer.partial:  # PUT replaces: what it leaves out gets its default
+            changes = _defaults() | changes
+        issuer = self.get_object()
+        serializer.instance = editing.update(issuer=issuer, now=timezone.now(), **changes)
+
+    def perform_destroy(self, instance: Issuer) -> None:
+        editing.delete(issuer=instance)
+
+
+def _defaults() -> dict[str, Any]:
+    blank = Issuer()
+    return {name: getattr(blank, name) for name in Issuer.configured()}
