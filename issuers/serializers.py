@@ -38,18 +38,19 @@ class TypesOnly(serializers.ModelSerializer[Row]):
             for name in data.keys() - self.fields.keys()
         }
         for field in self._writable_fields:
-            if field.field_name not in data:
+            name = str(field.field_name)
+            if name not in data:
                 continue
-            value = data[field.field_name]
+            value = data[name]
             try:
-                values[field.source] = None if value is None else field.to_internal_value(value)
+                values[name] = None if value is None else field.to_internal_value(value)
                 if isinstance(value, str):
                     for check in NOT_TEXT:
                         check(value)
             except ValidationError as error:
-                errors[field.field_name] = error.detail
+                errors[name] = error.detail
             except BrokenRules as error:
-                errors[field.field_name] = error.messages
+                errors[name] = error.messages
         if errors:
             raise ValidationError(errors)
         return values

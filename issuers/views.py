@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import django_filters
+import django_filters  # type: ignore[import-untyped]
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rest_framework import viewsets
@@ -13,7 +13,7 @@ from issuers.models import Issuer
 from issuers.serializers import IssuerSerializer
 
 
-class IssuerFilter(django_filters.FilterSet):
+class IssuerFilter(django_filters.FilterSet):  # type: ignore[misc]
     warned = django_filters.BooleanFilter(
         method="by_warnings", label="Whether a worker found something wrong with its secrets."
     )

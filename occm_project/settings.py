@@ -34,7 +34,9 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Behaviour of this product, under the names the operator's guide uses.
-OCCM_SECRET_STORE = env.str("OCCM_SECRET_STORE")  # folder:/path, kubernetes:, kubernetes:/kubeconfig
+OCCM_SECRET_STORE = env.str(
+    "OCCM_SECRET_STORE"
+)  # folder:/path, kubernetes:, kubernetes:/kubeconfig
 OCCM_FIELD_KEYS = env.list("OCCM_FIELD_KEYS")  # Fernet keys; the first encrypts, all decrypt
 OCCM_RETRY_INTERVAL = timedelta(seconds=env.int("OCCM_RETRY_INTERVAL_S", default=30))
 OCCM_USE_OCCM_CERT_SIGN_FOR_KUR = env.bool("OCCM_USE_OCCM_CERT_SIGN_FOR_KUR", default=False)
@@ -46,6 +48,7 @@ OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK = env.bool(
     "OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK", default=False
 )
 OCCM_ISSUER_REQUESTS_IN_FLIGHT = env.int("OCCM_ISSUER_REQUESTS_IN_FLIGHT", default=20)
+OCCM_METRICS_TOKEN = env.str("OCCM_METRICS_TOKEN", default="")  # empty: nobody reads /metrics
 
 # The rows are the queue; Redis carries wake-up calls only, so it needs no results and no ETAs.
 CELERY_BROKER_URL = env.str("REDIS_URL")
@@ -63,8 +66,10 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_BEAT_SCHEDULE = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0, "options": {"expires": 2}},
+    "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
 }
 CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # workers log as LOGGING says
 
 INSTALLED_APPS = [
     "unfold",
@@ -80,6 +85,7 @@ INSTALLED_APPS = [
     "knox",
     "django_filters",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_prometheus",
     "issuers",
     "certificates",
@@ -87,7 +93,9 @@ INSTALLED_APPS = [
     "occm_project",
 ]
 MIDDLEWARE = [
+    "occm_project.health.Probes",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "occm_project.headers.SecurityHeaders",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -129,12 +137,64 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# TLS ends at the ingress; `./occm up` serves plain HTTP to loopback and says so here.
+OCCM_SERVED_BY_HTTPS = env.bool("OCCM_SERVED_BY_HTTPS", default=True)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = OCCM_SERVED_BY_HTTPS
+SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", default=8 * 60 * 60)
+CSRF_COOKIE_HTTPONLY = True
+SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if OCCM_SERVED_BY_HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if env.bool("OCCM_TRUST_X_FORWARDED_PROTO", default=False):  # only behind a proxy that sets it
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "occm_project.errors.to_problem",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "occm_project.api.schema.Schema",
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "occm_project.api.access.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
+    "DEFAULT_PERMISSION_CLASSES": ["occm_project.api.access.ModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "occm_project.api.pages.Pages",
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.SearchFilter",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_THROTTLE_RATES": {"login": env.str("OCCM_LOGIN_RATE", default="30/min")},
+    "NUM_PROXIES": env.int("OCCM_PROXIES", default=0),  # whose X-Forwarded-For is believed
+    "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_METADATA_CLASS": None,  # the OpenAPI description tells it all
+}
+OCCM_API_TOKEN_TTL = timedelta(hours=env.int("OCCM_API_TOKEN_TTL_H", default=10))
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": OCCM_API_TOKEN_TTL}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "OCCM",
+    "DESCRIPTION": "Certificate manager for 5G core networks: issuers, certificates, migrations.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"Digest": "issuers.models.Digest"},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "occm_project.api.schema.finished",
+    ],
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "occm_project.logs.OneLine"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("OCCM_LOG_LEVEL", default="INFO")},
+    "loggers": {"django": {"handlers": [], "propagate": True}},
 }

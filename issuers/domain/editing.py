@@ -18,7 +18,7 @@ from issuers.models import Issuer, IssuerHealth
 FIELDS = Issuer.configured()
 SCHEME_FIELDS = frozenset({"server_url", "tls_enabled", *rules.TLS_STORE})
 NAMED = 10  # certificates that a message lists before it only counts
-FORGOTTEN = {
+FORGOTTEN: dict[str, Any] = {
     "http_version": "",
     "warnings": [],
     "answered_at": None,

@@ -120,7 +120,7 @@ def test_any_other_change_is_refused_naming_the_field_and_the_certificates(
 
 
 def test_tls_settings_change_only_together_with_the_scheme() -> None:
-    issuer = in_use(**TLS)
+    issuer = in_use(2, **TLS)
 
     assert refused(issuer, tls_secret="other").keys() == {"tls_secret"}
 
