@@ -1,0 +1,255 @@
+"""One connection to a CA, as `requests` needs it: for `cmp.http`, with which it does all I/O here.
+
+It speaks HTTP/1.0 or 1.1, writes a request as one segment, keeps to a wall-clock deadline from the
+name look-up to the last byte of the answer, verifies TLS with the certificates it is given and no
+others, and knows how far a round trip came: Unreachable means that the CA cannot have the message.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import SplitResult
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ProtocolError
+
+from cmp.errors import LocalError, Unreachable
+from cmp.text import one_line
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+HttpVersion = Literal["1.0", "1.1"]
+
+PORTS = {"http": 80, "https": 443}
+IGNORE_CRITICAL = ssl.VerifyFlags(0x10)  # X509_V_FLAG_IGNORE_CRITICAL, which `ssl` does not name
+
+
+@dataclass(frozen=True, slots=True)
+class TlsTrust:
+    """What a CA's TLS server is checked with: these certificates and no others."""
+
+    certificates: tuple[x509.Certificate, ...]
+    strict: bool = False  # RFC 5280 to the letter
+    ignore_critical: bool = False  # pass over critical extensions that OpenSSL does not know
+    minimum: Literal["1.2", "1.3"] = "1.2"
+
+
+class Trip:
+    """One round trip: until when, and how far it came. Shared by everything that takes part."""
+
+    ends = 0.0  # monotonic
+    reused = False  # it went over a connection that had carried another before
+    answered = False  # at least one byte came back
+
+    def left(self) -> float:
+        left = self.ends - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class _Socket(socket.socket):
+    trip: Trip
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        self.settimeout(self.trip.left())
+        received = super().recv_into(buffer, nbytes, flags)
+        self.trip.answered |= received > 0
+        return received
+
+
+class _TlsSocket(ssl.SSLSocket):
+    trip: Trip
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        self.settimeout(self.trip.left())  # OpenSSL's part keeps to it as a whole
+        received = super().recv_into(buffer, nbytes, flags)
+        self.trip.answered |= received > 0
+        return received
+
+
+class _Connection(HTTPConnection):
+    """Connects, shakes hands and writes within the trip's deadline. A request is one write."""
+
+    def __init__(
+        self, *args: Any, version: HttpVersion, tls: ssl.SSLContext | None, trip: Trip, **kw: Any
+    ) -> None:
+        super().__init__(*args, **kw)
+        self._http_vsn = 10 if version == "1.0" else 11
+        self._http_vsn_str = f"HTTP/{version}"
+        self._tls = tls
+        self._trip = trip
+        self._held: list[bytes] = []
+
+    def connect(self) -> None:
+        self._trip.reused = False
+        try:
+            plain = _connected(self.host, self.port, self._trip)
+            self.sock = _secured(plain, self.host, self._tls, self._trip) if self._tls else plain
+        except TimeoutError:
+            raise self._unsent("it did not take the connection in time") from None
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+            raise self._unsent(words(error)) from error
+
+    def request(self, *args: Any, **kw: Any) -> None:
+        self._held.clear()
+        super().request(*args, **kw)  # calls `send` piece by piece
+        message = b"".join(self._held)
+        if self.sock is not None:
+            self._trip.reused = True
+            try:
+                return self._write(message)
+            except (ConnectionError, ssl.SSLError):  # closed meanwhile: what arrived is no request
+                self.sock.close()
+        self.connect()
+        try:
+            return self._write(message)
+        except OSError as error:
+            raise self._unsent(words(error)) from error
+
+    def send(self, data: Any) -> None:
+        self._held.append(data)
+
+    def _unsent(self, why: str) -> Unreachable:
+        return Unreachable(f"{self.host}:{self.port}: {why}")
+
+    def _write(self, message: bytes) -> None:
+        rest = memoryview(message)
+        while rest:
+            self.sock.settimeout(self._trip.left())
+            rest = rest[self.sock.send(rest) :]
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class Adapter(HTTPAdapter):
+    """What `requests` needs to use our connections: one origin, one version, one connection."""
+
+    def __init__(
+        self, url: SplitResult, version: HttpVersion, tls: ssl.SSLContext | None, trip: Trip
+    ) -> None:
+        super().__init__(max_retries=0)
+        host, port = url.hostname or "", url.port or PORTS[url.scheme]
+        self._pool = _Pool(host, port, maxsize=1, version=version, tls=tls, trip=trip)
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave it to our SSLContext, which always verifies."""
+
+    def close(self) -> None:
+        self._pool.close()
+        super().close()
+
+
+def _connected(host: str, port: int, trip: Trip) -> socket.socket:
+    addresses = _resolved(host, port, trip)
+    failure: OSError = socket.gaierror("no address")
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock = _Socket(family, kind, protocol)
+        sock.trip = trip
+        try:
+            sock.settimeout(trip.left() / (len(addresses) - tried))  # a fair share for each
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+def _resolved(host: str, port: int, trip: Trip) -> list[Any]:
+    """Look the name up in a thread of its own: the resolver knows no deadline."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found: Future[list[Any]] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, ValueError) as error:
+            found.set_exception(error)
+
+    Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    try:
+        return found.result(trip.left())
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
+
+
+def _secured(plain: socket.socket, host: str, tls: ssl.SSLContext, trip: Trip) -> socket.socket:
+    try:
+        plain.settimeout(trip.left())  # for the handshake as a whole
+        secured = tls.wrap_socket(plain, server_hostname=host)
+    except (OSError, ValueError):
+        plain.close()
+        raise
+    if isinstance(secured, _TlsSocket):
+        secured.trip = trip
+    return secured
+
+
+@lru_cache(maxsize=256)
+def tls_context(tls: TlsTrust) -> ssl.SSLContext:
+    """Make a context of these certificates alone: loading the system's would cost 18 ms, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks path and host name
+    context.sslsocket_class = _TlsSocket
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if tls.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    if tls.strict:
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    if tls.ignore_critical:
+        context.verify_flags |= IGNORE_CRITICAL
+    if any(one.subject != one.issuer for one in tls.certificates):  # an intermediate as anchor
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(
+            cadata=b"".join(one.public_bytes(Encoding.DER) for one in tls.certificates)
+        )
+    except (ssl.SSLError, ValueError) as error:
+        raise LocalError(f"the TLS trust store cannot be used: {error}") from None
+    return context
+
+
+def words(error: BaseException) -> str:
+    """Say in a few words why a connection or an answer failed."""
+    match error:
+        case TimeoutError():
+            text = "nothing, or not all of it, came within the message timeout"
+        case ssl.SSLCertVerificationError():
+            text = f"its TLS certificate is refused: {error.verify_message}"
+        case ssl.SSLError():
+            text = f"TLS fails: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        case socket.gaierror():
+            text = f"its name does not resolve ({error.strerror or error})"
+        case RemoteDisconnected():
+            text = "it closed the connection without an answer"
+        case IncompleteRead() | ProtocolError():
+            text = "it closed the connection in the middle of its answer"
+        case HTTPException():
+            text = f"what it answered is not HTTP: {error}"
+        case OSError(strerror=str(strerror)):
+            text = strerror.lower()
+        case _:
+            text = str(error)
+    return one_line(text, 300)

@@ -1,0 +1,223 @@
+"""How messages travel: one HTTP POST there, one PKIMessage back (RFC 9811).
+
+Decides which HTTP version to speak, and what of an HTTP answer is a PKIMessage; `cmp.connection`
+does the rest of the I/O. Errors tell what may be done next: after Unreachable the same message may
+be sent again, after NoAnswer the CA may have processed it. Redirects, cookies and proxies from the
+environment play no part.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, IncompleteRead
+from time import monotonic, time
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from requests import PreparedRequest, RequestException, Response
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import HTTPError
+from urllib3.util import SKIP_HEADER
+
+from cmp.connection import PORTS, Adapter, HttpVersion, TlsTrust, Trip, tls_context, words
+from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer
+from cmp.text import one_line
+
+__all__ = ["HttpTransport", "HttpVersion", "TlsTrust"]
+
+CONTENT_TYPE = "application/pkixcmp"  # exactly this, without parameters: RFC 9811, 3.4
+MAX_ANSWER = 1 << 20  # bytes
+EXCERPT = 120  # characters of an answer that is no PKIMessage
+
+
+class HttpTransport:
+    """Carries one transaction's messages to one CA, on one connection if HTTP/1.1 is spoken.
+
+    `http_version` is what to begin the next transaction with: what worked last, or the other one
+    after a CA hung up on this one. An object of this class belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: TlsTrust | None,
+        message_timeout: timedelta,
+        http_version: HttpVersion | None = None,
+    ) -> None:
+        self.http_version = http_version
+        self._url = _checked(url, tls)
+        self._tls = tls_context(tls) if tls else None
+        self._timeout = message_timeout
+        self._trip = Trip()
+        self._adapters: dict[HttpVersion, Adapter] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for adapter in self._adapters.values():
+            adapter.close()
+        self._adapters.clear()
+
+    def post(self, der: bytes) -> bytes:
+        """Send a PKIMessage and return the one that answers it, or raise TransportError.
+
+        A CA that refuses the HTTP version by an answer gets the same message in the other one; a
+        CA that hangs up may have processed it, so there the next transaction does the switch.
+        """
+        self._trip.ends = monotonic() + self._timeout.total_seconds()
+        version = self.http_version or "1.0"
+        answer = self._ask(der, version)
+        if answer.refuses(version):
+            version = _other(version)
+            answer = self._ask(der, version)
+        message = answer.pki_message()
+        self.http_version = version
+        return message
+
+    def _ask(self, der: bytes, version: HttpVersion) -> _Answer:
+        adapter = self._adapters.get(version)
+        if adapter is None:
+            adapter = Adapter(self._url, version, self._tls, self._trip)
+            self._adapters[version] = adapter
+        self._trip.answered = False
+        try:
+            response = adapter.send(_request(self._url, der, version), stream=True)
+            return _Answer.read(response, self._url)
+        except (RequestException, HTTPError, HTTPException, OSError) as error:
+            reason = _reason(error)
+            hung_up = isinstance(reason, ConnectionError) and not self._trip.answered
+            if hung_up and not self._trip.reused:
+                self.http_version = _other(version)
+            raise NoAnswer(f"{self._url.netloc}: {words(reason)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An HTTP response, read to its end or to our limit."""
+
+    origin: str
+    status: int
+    speaks_1_1: bool
+    headers: CaseInsensitiveDict[str]
+    content: bytes = b""
+
+    @classmethod
+    def read(cls, response: Response, url: SplitResult) -> Self:
+        with closing(response.raw) as raw:  # a connection with nothing left on it is kept
+            speaks_1_1 = raw.version == 11
+            answer = cls(url.netloc, response.status_code, speaks_1_1, response.headers)
+            try:
+                content = raw.read(MAX_ANSWER + 1)
+                if len(content) <= MAX_ANSWER and raw.length_remaining:
+                    raise IncompleteRead(content, raw.length_remaining)
+            except (HTTPException, HTTPError, OSError):
+                if answer.is_pkixcmp:
+                    raise
+                return answer  # its status says enough
+        return replace(answer, content=content)
+
+    @property
+    def is_pkixcmp(self) -> bool:
+        media_type, _, _ = self.headers.get("Content-Type", "").partition(";")
+        return media_type.strip().lower() == CONTENT_TYPE
+
+    def refuses(self, version: HttpVersion) -> bool:
+        """Whether it says that the other HTTP version is wanted, which no CA processes first."""
+        if self.status == 505 or (self.status == 426 and version == "1.0"):
+            return True
+        bad_request = self.status == 400 and not self.is_pkixcmp
+        return bad_request and version == "1.0" and self.speaks_1_1
+
+    def pki_message(self) -> bytes:
+        """Return the PKIMessage, whatever the status: some CAs send their errors with 4xx, 5xx."""
+        if self.is_pkixcmp and len(self.content) > MAX_ANSWER:
+            raise Malformed(f"{self.origin} answered with more than {MAX_ANSWER} bytes")
+        if self.is_pkixcmp and self.content:
+            return self.content
+        raise BadHttp(
+            f"{self.origin} answered HTTP {self.status} {self._instead()}",
+            status=self.status,
+            retry_after=_retry_after(self.headers),
+        )
+
+    def _instead(self) -> str:
+        """Say what came instead of a PKIMessage."""
+        if 300 <= self.status < 400:
+            target = one_line(self.headers.get("Location", "nowhere"), EXCERPT)
+            return f"and points to {target}: redirects are not followed"
+        if not self.content:
+            return "without content"
+        media_type = one_line(self.headers.get("Content-Type", "no content type"), EXCERPT)
+        text = " ".join(self.content[: 8 * EXCERPT].decode("utf-8", "replace").split())
+        return f"({media_type}): {one_line(text, EXCERPT)}"
+
+
+def _request(url: SplitResult, der: bytes, version: HttpVersion) -> PreparedRequest:
+    request = PreparedRequest()
+    request.method, request.url, request.body = "POST", url.geturl(), der
+    request.headers = CaseInsensitiveDict(
+        {
+            "Host": url.netloc,
+            "User-Agent": "OCCM",
+            "Accept-Encoding": SKIP_HEADER,
+            "Content-Type": CONTENT_TYPE,
+            "Content-Length": str(len(der)),
+        }
+    )
+    if version == "1.0":
+        request.headers["Connection"] = "close"
+    return request
+
+
+def _checked(url: str, tls: TlsTrust | None) -> SplitResult:
+    """Return the URL in ASCII, without what does not travel. Raises LocalError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    except ValueError:
+        raise LocalError(f"{one_line(url, 300)} is not a URL") from None
+    if parts.scheme not in PORTS or not host or port == 0 or parts.username is not None:
+        raise LocalError(f"{one_line(url, 300)} is not the http or https URL of a CA")
+    if (parts.scheme == "https") != (tls is not None):
+        raise LocalError(f"{one_line(url, 300)}: https and a TLS trust store go together")
+    return parts._replace(netloc=f"{host}:{port}" if port else host, fragment="")
+
+
+def _other(version: HttpVersion) -> HttpVersion:
+    return "1.1" if version == "1.0" else "1.0"
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Return what really happened, under the layers of `requests` and `urllib3`."""
+    while isinstance(error, RequestException | HTTPError) and error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _retry_after(headers: CaseInsensitiveDict[str]) -> timedelta | None:
+    """RFC 9110, 10.2.3: seconds, or a date, which is read on the server's own clock."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return timedelta(seconds=int(value))
+    when = _http_date(value)
+    if when is None:
+        return None
+    sent = _http_date(headers.get("Date", "")) or datetime.fromtimestamp(time(), UTC)
+    return max(when - sent, timedelta(0))
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
