@@ -4,12 +4,14 @@
 own queue entry. Rules for saving live in `domain.lifecycle`; here are columns and their vocabulary.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.deletion import Collector, ProtectedError
 
 from certificates import validators
 from certificates.fields import EncryptedBinaryField
@@ -68,8 +70,8 @@ class Certificate(models.Model):
 
     name = models.CharField(max_length=63, unique=True, validators=[object_name])
     cert_type = models.CharField(max_length=5, choices=CertType, default=CertType.OTHER)
-    network_function = models.CharField(max_length=63)
-    purpose = models.CharField(max_length=200)
+    network_function = models.CharField(max_length=63, validators=[validators.text])
+    purpose = models.CharField(max_length=200, validators=[validators.text])
     issuer = models.ForeignKey(Issuer, models.PROTECT, related_name="certificates")
     creation_mode = models.CharField(
         max_length=9, choices=CreationMode, default=CreationMode.AUTOMATIC
@@ -93,19 +95,23 @@ class Certificate(models.Model):
     )
 
     # Public Key Certificate Options
-    key_usage = models.JSONField(default=validators.default_key_usage)
+    key_usage = models.JSONField(
+        default=validators.default_key_usage, validators=[validators.key_usage]
+    )
     extended_key_usage = models.JSONField(
-        default=validators.default_extended_key_usage, blank=True
+        default=validators.default_extended_key_usage,
+        blank=True,
+        validators=[validators.extended_key_usage],
     )
     basic_constraints = models.CharField(
         max_length=10, choices=BasicConstraints, default=BasicConstraints.END_ENTITY
     )
     country = models.CharField(max_length=2, blank=True, validators=[validators.country])
-    state = models.CharField(max_length=128, blank=True)
-    location = models.CharField(max_length=128, blank=True)
-    organization = models.CharField(max_length=64, blank=True)
-    organization_unit = models.CharField(max_length=64, blank=True)
-    common_name = models.CharField(max_length=64)
+    state = models.CharField(max_length=128, blank=True, validators=[validators.text])
+    location = models.CharField(max_length=128, blank=True, validators=[validators.text])
+    organization = models.CharField(max_length=64, blank=True, validators=[validators.text])
+    organization_unit = models.CharField(max_length=64, blank=True, validators=[validators.text])
+    common_name = models.CharField(max_length=64, validators=[validators.text])
     requested_validity_days = models.PositiveIntegerField(
         "requested validity (days)",
         default=365,
@@ -215,14 +221,31 @@ class LeaseLost(Exception):
     """Another worker has taken this enrollment over; what we were about to write is void."""
 
 
+class Stopped(Exception):
+    """The operator stopped this enrollment, or is deleting its certificate: leave it as it is."""
+
+
 class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
     def open(self) -> "EnrollmentQuerySet":
         return self.exclude(phase__in=Enrollment.CLOSED)
 
     def due(self, *, now: datetime) -> "EnrollmentQuerySet":
         """Open, its time has come, and nobody works on it."""
-        unleased = Q(leased_until=None) | Q(leased_until__lte=now)
-        return self.open().filter(unleased, due_at__lte=now)
+        return self.open().filter(_over("leased_until", now), due_at__lte=now)
+
+    def uncalled(self, *, now: datetime) -> "EnrollmentQuerySet":
+        """No wake-up call for it is on its way to a worker."""
+        return self.filter(_over("called_until", now))
+
+    def in_flight(self, *, now: datetime) -> "EnrollmentQuerySet":
+        """A worker has it, or is called to it."""
+        return self.open().filter(Q(leased_until__gt=now) | Q(called_until__gt=now))
+
+    def under_way(self, *, now: datetime) -> "EnrollmentQuerySet":
+        """More than waiting for its next try: an open transaction, or a key not yet written."""
+        begun = Q(phase__in=(Enrollment.Phase.ISSUED, Enrollment.Phase.DELIVERING))
+        begun |= Q(phase=Enrollment.Phase.EXCHANGE)
+        return self.open().filter(begun | Q(leased_until__gt=now))
 
     def claim(
         self, *, pk: int, fence: int, now: datetime, leased_until: datetime
@@ -230,7 +253,21 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         """Lease the row under the fence a wake-up call was sent for; None if it was taken."""
         mine = self.due(now=now).filter(pk=pk, fence=fence)
         won = mine.update(fence=F("fence") + 1, leased_until=leased_until, called_until=None)
-        return self.get(pk=pk) if won else None
+        return self.select_related("certificate", "issuer").get(pk=pk) if won else None
+
+
+def _over(column: str, now: datetime) -> Q:
+    return Q(**{column: None}) | Q(**{f"{column}__lte": now})
+
+
+def held_while_open(
+    collector: Collector, field: Any, enrollments: models.QuerySet["Enrollment"], using: str
+) -> None:
+    """Keep an issuer while an errand to it is open; a closed one is history and lets go."""
+    unfinished: set[models.Model] = set(enrollments.exclude(phase__in=Enrollment.CLOSED))
+    if unfinished:
+        raise ProtectedError("errands to this issuer are under way", unfinished)
+    models.SET_NULL(collector, field, enrollments, using)
 
 
 class Enrollment(models.Model):
@@ -259,7 +296,7 @@ class Enrollment(models.Model):
         FAILED = "FAILED", "failed"
 
     CLOSED = (Phase.DELIVERED, Phase.ABANDONED, Phase.FAILED)
-    NEXT: dict[str, frozenset[str]] = {
+    NEXT: Mapping[str, frozenset[str]] = {
         Phase.NEW: frozenset({Phase.EXCHANGE, Phase.ABANDONED, Phase.FAILED}),
         Phase.EXCHANGE: frozenset({Phase.NEW, Phase.ISSUED, Phase.ABANDONED, Phase.FAILED}),
         Phase.ISSUED: frozenset({Phase.DELIVERING, Phase.ABANDONED}),
@@ -275,11 +312,21 @@ class Enrollment(models.Model):
         CREATE = 40
         BULK = 50
 
+    class Signer(models.TextChoices):
+        """Who vouches for the request."""
+
+        INITIAL = "INITIAL", "the issuer's initial authentication"
+        IDENTITY = "IDENTITY", "the issuer's OCCM certificate"
+        ITSELF = "ITSELF", "the certificate that is renewed"
+
     certificate = models.ForeignKey(Certificate, models.CASCADE, related_name="enrollments")
-    issuer = models.ForeignKey(Issuer, models.PROTECT, related_name="+")
+    issuer = models.ForeignKey(Issuer, held_while_open, null=True, related_name="enrollments")
+    issuer_name = models.CharField(max_length=63)
     kind = models.CharField(max_length=8, choices=Kind)
+    reason = models.CharField(max_length=300)  # why it was opened, for the history
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.NEW)
     priority = models.PositiveSmallIntegerField(choices=Priority, default=Priority.CREATE)
+    signer = models.CharField(max_length=8, choices=Signer)
     request = models.JSONField()  # what is asked for and where it goes, frozen at the start
 
     # Queue columns: when, a wake-up is out, someone works, whose, recorded failures
@@ -290,23 +337,25 @@ class Enrollment(models.Model):
     tries = models.PositiveIntegerField(default=0)
 
     # The CMP transaction, saved before each message is sent
-    private_key = EncryptedBinaryField(blank=True, default=b"")  # PKCS#8 DER
+    private_key = EncryptedBinaryField(blank=True)  # PKCS#8 DER
+    public_key_sha256 = models.CharField(max_length=64, blank=True)
     exchange = models.JSONField(default=dict, blank=True)  # Transaction.snapshot()
+    state = models.CharField(max_length=12, blank=True)  # of the transaction: cmp.State
     transaction_id = models.CharField(max_length=64, blank=True)  # hexadecimal
     signer_fingerprint = models.CharField(max_length=64, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)  # first message of this transaction
+    asked_at = models.DateTimeField(null=True, blank=True)  # the message that waits for its answer
     certificate_der = models.BinaryField(blank=True, default=b"")
     chain_der = models.JSONField(default=list, blank=True)  # base64 of each intermediate
     modifications = models.JSONField(default=list, blank=True)
-    confirm_until = models.DateTimeField(null=True, blank=True)
 
     # What operators see
-    waiting_for = models.CharField(max_length=200, blank=True)  # a condition, not a failure
+    waiting_for = models.CharField(max_length=300, blank=True)  # a condition, not a failure
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
     first_failed_at = models.DateTimeField(null=True, blank=True)
     last_failed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
-    sent_at = models.DateTimeField(null=True, blank=True)  # first message of this transaction
     closed_at = models.DateTimeField(null=True, blank=True)
 
     objects = EnrollmentQuerySet.as_manager()
@@ -325,11 +374,21 @@ class Enrollment(models.Model):
                 fields=["due_at"],
                 condition=~Q(phase__in=("DELIVERED", "ABANDONED", "FAILED")),
                 name="enrollment_due",
-            )
+            ),
+            models.Index(
+                fields=["leased_until"],
+                condition=Q(leased_until__isnull=False),
+                name="enrollment_leased",
+            ),
+            models.Index(
+                fields=["called_until"],
+                condition=Q(called_until__isnull=False),
+                name="enrollment_called",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.certificate_id} ({self.phase})"
+        return f"{self.kind} of {self.certificate} ({self.phase})"
 
     def move(self, to: Phase, **changes: Any) -> None:
         """Go to phase `to`, still under our lease. The only way a phase changes."""
@@ -338,9 +397,23 @@ class Enrollment(models.Model):
         self.keep(phase=to, **changes)
 
     def keep(self, **changes: Any) -> None:
-        """Write under our lease, or raise LeaseLost."""
-        ours = Enrollment.objects.filter(pk=self.pk, fence=self.fence, phase=self.phase)
+        """Write under our lease, or raise LeaseLost. A stop by the operator outlives `due_at`."""
+        written = dict(changes)
+        if "due_at" in changes:
+            stopped = When(due_at=None, then=Value(None))
+            written["due_at"] = Case(stopped, default=Value(changes["due_at"]))
+        if not Enrollment.objects.filter(pk=self.pk, fence=self.fence).update(**written):
+            raise LeaseLost(str(self))
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+    def extend(self, until: datetime, **changes: Any) -> None:
+        """Extend our lease for the I/O that follows, or raise LeaseLost or Stopped."""
+        ours = Enrollment.objects.filter(pk=self.pk, fence=self.fence, due_at__isnull=False)
+        changes["leased_until"] = until
         if not ours.update(**changes):
+            if Enrollment.objects.filter(pk=self.pk, fence=self.fence).exists():
+                raise Stopped(str(self))
             raise LeaseLost(str(self))
         for name, value in changes.items():
             setattr(self, name, value)

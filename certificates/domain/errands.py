@@ -1,0 +1,171 @@
+"""Opening and closing enrollments: what is frozen at the start, what is forgotten at the end.
+
+Rows only. Whoever calls holds the certificate's row locked, or the enrollment's lease.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from django.conf import settings
+from django.db.models import F, Q
+
+from certificates.domain.places import identity_keys
+from certificates.fields import Sealed
+from certificates.models import Certificate, Enrollment, MaybeIssued
+from issuers.models import Issuer
+
+Kind, Phase, Signer = Enrollment.Kind, Enrollment.Phase, Enrollment.Signer
+
+# What an enrollment asks for and where it puts it: frozen, so that an edit waits for the next one.
+ASKED_FOR = (
+    "key_algorithm",
+    "key_size",
+    "elliptic_curve",
+    "key_usage",
+    "extended_key_usage",
+    "basic_constraints",
+    "country",
+    "state",
+    "location",
+    "organization",
+    "organization_unit",
+    "common_name",
+    "requested_validity_days",
+    "ip_addresses",
+    "dns_names",
+    "uri_api_roots",
+    "uri_urns",
+)
+WRITTEN_AS = (
+    "key_encoding",
+    "private_key_output_namespace",
+    "private_key_output_secret",
+    "private_key_output_key",
+    "certificate_output_namespace",
+    "certificate_output_secret",
+    "certificate_output_key",
+    "chain_output_namespace",
+    "chain_output_secret",
+    "chain_output_key",
+    "merge_certificate_and_chain",
+)
+ENDPOINT = ("server_url", "tls_enabled", "tls_namespace", "tls_secret", "tls_trusted_certs")
+PRIORITIES = {
+    Kind.CREATE: Enrollment.Priority.CREATE,
+    Kind.RENEW: Enrollment.Priority.RENEWAL,
+    Kind.RECREATE: Enrollment.Priority.RENEWAL,
+    Kind.MIGRATE: Enrollment.Priority.BULK,
+}
+
+
+def open_one(
+    certificate: Certificate,
+    *,
+    kind: Enrollment.Kind,
+    reason: str,
+    now: datetime,
+    priority: int | None = None,
+) -> Enrollment:
+    """Open an enrollment, due at once, with everything it asks for frozen.
+
+    The issuer is the one set on `certificate`, saved or not: a migration sets another.
+    """
+    issuer = certificate.issuer
+    if priority is None:
+        identity = certificate.cert_type == Certificate.CertType.OCCM
+        priority = Enrollment.Priority.IDENTITY if identity else PRIORITIES[kind]
+    return Enrollment.objects.create(
+        certificate=certificate,
+        issuer=issuer,
+        issuer_name=issuer.name,
+        kind=kind,
+        reason=reason,
+        priority=priority,
+        signer=_signer(certificate, kind),
+        request=_frozen(certificate, issuer),
+        due_at=now,
+        created_at=now,
+    )
+
+
+def endpoint(issuer: Issuer) -> dict[str, Any]:
+    """Return what of an issuer may change while certificates refer to it, to be frozen."""
+    return {field: getattr(issuer, field) for field in ENDPOINT}
+
+
+def forgotten() -> dict[str, Any]:
+    """Return the changes that empty a row of its CMP transaction: exchange state and key."""
+    return {
+        "private_key": Sealed(),
+        "public_key_sha256": "",
+        "exchange": {},
+        "state": "",
+        "transaction_id": "",
+        "signer_fingerprint": "",
+        "sent_at": None,
+        "asked_at": None,
+        "certificate_der": b"",
+        "chain_der": [],
+        "modifications": [],
+    }
+
+
+def closed(*, now: datetime) -> dict[str, Any]:
+    """Return the changes that a closed row needs whatever its end: out of the queue."""
+    return {"due_at": None, "leased_until": None, "called_until": None, "closed_at": now}
+
+
+def supersede(enrollment: Enrollment, *, reason: str, now: datetime) -> None:
+    """Abandon an open enrollment for good, whoever works on it: its next write raises LeaseLost.
+
+    A worker that is writing secrets right now does no harm: its writes are conditioned on what it
+    read, and the successor's come after.
+    """
+    note_maybe_issued(enrollment, reason=reason)
+    changes = forgotten() | closed(now=now) | {"phase": Phase.ABANDONED, "fence": F("fence") + 1}
+    Enrollment.objects.filter(pk=enrollment.pk).update(
+        **changes, waiting_for="", error=f"superseded: {reason}", error_code="SUPERSEDED"
+    )
+
+
+def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:
+    """Record that the CA may hold a certificate of this transaction that nobody will use."""
+    if enrollment.sent_at is None:
+        return
+    serial_number = ""
+    if enrollment.certificate_der:
+        issued = x509.load_der_x509_certificate(bytes(enrollment.certificate_der))
+        serial_number = f"{issued.serial_number:x}"
+    MaybeIssued.objects.get_or_create(
+        transaction_id=enrollment.transaction_id,
+        issuer_name=enrollment.issuer_name,
+        defaults={
+            "certificate_name": enrollment.certificate.name,
+            "sent_at": enrollment.sent_at,
+            "reason": reason,
+            "serial_number": serial_number,
+            "public_key_sha256": enrollment.public_key_sha256,
+        },
+    )
+
+
+def signed_by_identity() -> Q:
+    """Match the enrollments that begin only while the issuer's OCCM certificate is READY."""
+    return Q(signer=Signer.IDENTITY, phase=Phase.NEW)
+
+
+def _signer(certificate: Certificate, kind: Enrollment.Kind) -> Enrollment.Signer:
+    identity = certificate.cert_type == Certificate.CertType.OCCM
+    if kind == Kind.RENEW and (identity or not settings.OCCM_USE_OCCM_CERT_SIGN_FOR_KUR):
+        return Signer.ITSELF
+    return Signer.INITIAL if identity else Signer.IDENTITY
+
+
+def _frozen(certificate: Certificate, issuer: Issuer) -> dict[str, Any]:
+    request = {field: getattr(certificate, field) for field in (*ASKED_FOR, *WRITTEN_AS)}
+    request["endpoint"] = endpoint(issuer)
+    request["extra_certs"] = []  # for an identity: the keys its intermediates go to, in order
+    if certificate.cert_type == Certificate.CertType.OCCM:
+        request["extra_certs"] = [ref.key for ref in identity_keys(issuer)[2:]]
+    return request

@@ -1,0 +1,69 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certificates.domain.policy import Facts, Reason, renewal, why_enroll
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("days_left", "days_to_renewal", "automatic", "reason"),
+    [
+        pytest.param(None, None, True, None, id="never issued: its first enrollment is open"),
+        pytest.param(31, 1, True, None, id="not yet"),
+        pytest.param(30, 0, True, Reason.EXPIRING, id="the moment comes"),
+        pytest.param(1, -29, True, Reason.EXPIRING, id="late"),
+        pytest.param(0, -30, True, Reason.EXPIRED, id="expires this instant"),
+        pytest.param(0, -30, False, None, id="a MANUAL one is not created"),
+        pytest.param(30, 0, False, Reason.EXPIRING, id="a MANUAL one is renewed"),
+    ],
+)
+def test_why_enroll(
+    days_left: int | None, days_to_renewal: int | None, automatic: bool, reason: Reason | None
+) -> None:
+    def moment(days: int | None) -> datetime | None:
+        return None if days is None else NOW + days * DAY
+
+    facts = Facts(NOW, moment(days_left), moment(days_to_renewal), automatic)
+
+    assert why_enroll(facts) is reason
+
+
+def test_renewals_are_spread_earlier_and_never_later() -> None:
+    moments = {
+        renewal(name=f"nrf{i}", not_before=NOW, not_after=NOW + 365 * DAY, renew_before=30 * DAY).at
+        for i in range(1000)
+    }
+
+    assert min(moments) >= NOW + 332 * DAY
+    assert max(moments) <= NOW + 335 * DAY
+    assert max(moments) - min(moments) > 2.9 * DAY
+
+
+def test_the_spread_is_the_certificates_own() -> None:
+    first, again = (
+        renewal(name="nrf", not_before=NOW, not_after=NOW + 365 * DAY, renew_before=30 * DAY)
+        for _ in range(2)
+    )
+
+    assert first == again
+    assert first.warning == ""
+
+
+@pytest.mark.parametrize("lifetime", [30 * DAY, DAY, timedelta(minutes=3)])
+def test_a_short_life_is_renewed_at_two_thirds_with_a_warning(lifetime: timedelta) -> None:
+    found = renewal(name="nrf", not_before=NOW, not_after=NOW + lifetime, renew_before=30 * DAY)
+
+    assert found.at == NOW + lifetime * 2 / 3
+    assert "two thirds" in found.warning
+
+
+def test_the_spread_never_reaches_back_to_the_beginning() -> None:
+    """One that lives little longer than its renewal window must not be renewed at once."""
+    for i in range(100):
+        found = renewal(
+            name=f"nrf{i}", not_before=NOW, not_after=NOW + 31 * DAY, renew_before=30 * DAY
+        )
+        assert found.at >= NOW + DAY / 2
