@@ -217,6 +217,50 @@ class ErrorMsgContent:
     error_details: list[str] | None
 
 
+@sequence
+class PBMParameter:
+    """RFC 9810, 5.1.3.1."""
+
+    salt: bytes
+    owf: type_and_any
+    iteration_count: int
+    mac: type_and_any
+
+
+@sequence
+class PBMAC1Params:
+    """RFC 8018, A.5."""
+
+    key_derivation_func: type_and_any
+    message_auth_scheme: type_and_any
+
+
+@sequence
+class PBKDF2Params:
+    """RFC 8018, A.2. The salt's other choice, an algorithm, is used by nobody."""
+
+    salt: bytes
+    iteration_count: int
+    key_length: int | None
+    prf: list[TLV] | None  # DEFAULT hmacWithSHA1
+
+
+@sequence
+class HashAlgorithm:
+    algorithm: x509.ObjectIdentifier
+    parameters: Null | None
+
+
+@sequence
+class RSASSAPSSParams:
+    """RFC 4055, 3.1. What is absent has SHA-1 as its default."""
+
+    hash_algorithm: Annotated[list[TLV] | None, Explicit(0)]
+    mask_gen_algorithm: Annotated[list[TLV] | None, Explicit(1)]
+    salt_length: Annotated[int | None, Explicit(2)]
+    trailer_field: Annotated[int | None, Explicit(3)]
+
+
 def wrap(tag: int, content: bytes) -> bytes:
     """Return DER of one element: identifier octet `tag`, minimal length, `content`."""
     size = len(content)
@@ -243,6 +287,16 @@ def decode_list(wrapper: type[T], content: bytes) -> T:
 def raw(der: bytes) -> TLV:
     """Make DER at hand fit where a structure wants a raw element."""
     return decode_der(TLV, der)
+
+
+@sequence
+class _Elements:
+    items: list[TLV]
+
+
+def elements(der: bytes) -> list[TLV]:
+    """Return the elements of a SEQUENCE."""
+    return decode_list(_Elements, der).items
 
 
 def bytes_of(tlv: TLV) -> bytes:
