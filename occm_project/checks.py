@@ -9,8 +9,12 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's
 
+from secretstore import SecretStoreError, connect
 
-@register
+WEB = "web"  # the tag of those that `wsgi` asks for: a web server does without the secret store
+
+
+@register(WEB)
 def field_keys(**_: Any) -> list[CheckMessage]:
     """The keys that private keys under way are encrypted with."""
     advice = "Make one with: head -c 32 /dev/urandom | base64 | tr +/ -_"
@@ -26,7 +30,7 @@ def field_keys(**_: Any) -> list[CheckMessage]:
     return list(wrong)
 
 
-@register
+@register(WEB)
 def secret_key(**_: Any) -> list[CheckMessage]:
     """What sessions are signed with."""
     if len(settings.SECRET_KEY) >= 32:
@@ -40,7 +44,7 @@ def secret_key(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register(WEB)
 def intervals(**_: Any) -> list[CheckMessage]:
     """Numbers that would make workers spin or stand still."""
     least = {
@@ -55,10 +59,22 @@ def intervals(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register(WEB)
 def hosts(**_: Any) -> list[CheckMessage]:
     """Without a host every request to the web server is refused."""
     if settings.ALLOWED_HOSTS or settings.DEBUG:
         return []
     hint = "Name the hosts by which browsers and API clients reach OCCM, separated by commas."
     return [Warning("ALLOWED_HOSTS is empty.", hint=hint, id="occm.W001")]
+
+
+@register
+def secret_store(**_: Any) -> list[CheckMessage]:
+    """Where keys and certificates go."""
+    try:
+        connect(settings.OCCM_SECRET_STORE)
+    except ValueError as error:
+        return [Error(f"OCCM_SECRET_STORE: {error}.", id="occm.E004")]
+    except SecretStoreError as error:  # workers try again
+        return [Warning(f"OCCM_SECRET_STORE: {error}.", id="occm.W002")]
+    return []

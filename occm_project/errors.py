@@ -14,9 +14,10 @@ from rest_framework.serializers import as_serializer_error
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
+from certificates.domain.conflicts import Conflict
 from issuers.domain.editing import IssuerInUse
 
-CONFLICTS = (IssuerInUse,)
+CONFLICTS = (IssuerInUse, Conflict)
 
 
 def to_problem(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import django_stubs_ext
 import environ
 
+from occm_project import unfold
+
 django_stubs_ext.monkeypatch()  # ModelAdmin[Certificate] and friends, at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -72,6 +74,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # workers log as LOGGING says
 
 INSTALLED_APPS = [
+    "occm_project",  # first: its templates win over unfold's
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
@@ -90,7 +93,6 @@ INSTALLED_APPS = [
     "issuers",
     "certificates",
     "migrations_bulk",
-    "occm_project",
 ]
 MIDDLEWARE = [
     "occm_project.health.Probes",
@@ -119,6 +121,7 @@ TEMPLATES = [
         },
     }
 ]
+UNFOLD = unfold.UNFOLD
 ROOT_URLCONF = "occm_project.urls"
 WSGI_APPLICATION = "occm_project.wsgi.application"
 USE_TZ = True
