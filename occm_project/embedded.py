@@ -64,6 +64,9 @@ class DataFolder:
         here = self.path / SOCKET_NAME
         return here if SPEAKABLE.fullmatch(str(here)) else self._short_folder() / SOCKET_NAME
 
+    def broker_url(self) -> str:
+        return f"redis+socket://{self.socket()}?virtual_host=0"
+
     def _short_folder(self) -> Path:
         remembered = self.path / "socket-folder"
         with contextlib.suppress(FileNotFoundError, NotPrivate):  # a reboot empties /tmp
@@ -81,7 +84,7 @@ def fill(environ: MutableMapping[str, str]) -> DataFolder:
         "SECRET_KEY_FILE": lambda: str(data.key("secret_key", secrets.token_urlsafe)),
         "OCCM_FIELD_KEYS_FILE": lambda: str(data.key("field_key", _fernet_key)),
         "DATABASE_URL": lambda: f"sqlite:///{quote(str(data.path / 'db.sqlite3'))}",
-        "REDIS_URL": lambda: f"redis+socket://{data.socket()}?virtual_host=0",
+        "REDIS_URL": data.broker_url,
         "OCCM_SECRET_STORE": lambda: f"folder:{data.folder('secrets')}",
         "OCCM_SERVED_BY_HTTPS": lambda: "false",  # plain HTTP, to loopback only
         "ALLOWED_HOSTS": lambda: "localhost,127.0.0.1,[::1]",
