@@ -147,14 +147,14 @@ def verify_mac(message: PKIMessage, secret: bytes) -> None:
     algorithm, protection = _protected(message)
     try:
         if algorithm.algorithm == algorithms.PASSWORD_BASED_MAC:
-            expected = _pbm(algorithm, secret, message.protected_part)
+            expected = [_pbm(algorithm, secret, message.protected_part)]
         elif algorithm.algorithm == algorithms.PBMAC1:
             expected = _pbmac1(algorithm, secret, message.protected_part)
         else:
             raise Unprotected("the message is not protected by a MAC")
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise Unprotected("the parameters of the password-based MAC do not decode") from error
-    if not hmac.compare_digest(expected, protection):
+    if not any(hmac.compare_digest(value, protection) for value in expected):
         raise Unprotected("the MAC does not verify: is the secret the same on both sides?")
 
 
@@ -200,7 +200,8 @@ def _pbm_key(secret: bytes, salt: bytes, owf: str, iterations: int) -> bytes:
 # --- PBMAC1, RFC 8018, 7.1 as RFC 9481, 6.1.2 profiles it
 
 
-def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> bytes:
+def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> list[bytes]:
+    """Return the MACs that would be right: Bouncy Castle counts keyLength in bits, not octets."""
     parameters = decode_der(asn1.PBMAC1Params, algorithm.parameters or b"")
     derivation, scheme = parameters.key_derivation_func, parameters.message_auth_scheme
     if derivation[0].parse(OID) != algorithms.PBKDF2 or len(derivation) != 2:
@@ -215,8 +216,11 @@ def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> bytes
     # A key is made in blocks of the hash's size, each costing all iterations.
     if not 0 < length <= MAX_KEY_LENGTH or length * pbkdf2.iteration_count > 50_000_000:
         raise Unprotected(f"PBMAC1 with a key of {length} bytes costs more than is allowed")
-    key = hashlib.pbkdf2_hmac(prf, secret, pbkdf2.salt, pbkdf2.iteration_count, length)
-    return hmac.digest(key, data, mac)
+    lengths = (length, length // 8) if length % 8 == 0 else (length,)
+    keys = (
+        hashlib.pbkdf2_hmac(prf, secret, pbkdf2.salt, pbkdf2.iteration_count, n) for n in lengths
+    )
+    return [hmac.digest(key, data, mac) for key in keys]
 
 
 def _pbmac1_seal(credentials: MacCredentials) -> Seal:
