@@ -66,6 +66,7 @@ from cmp.messages import (
     Rp,
     Rr,
 )
+from cmp.text import one_line
 
 MAX_MESSAGE = 1 << 20  # bytes; the largest answers seen run to some tens of KiB
 
@@ -127,7 +128,7 @@ def decode(der: bytes) -> PKIMessage:
             protected_part=asn1.sequence_of(header_der + body_der),
         )
     except _PARSER_ERRORS as error:
-        raise Malformed(f"not a PKIMessage in DER: {_one_line(error)}") from error
+        raise Malformed(f"not a PKIMessage in DER: {one_line(str(error), 200)}") from error
 
 
 def encode_cert_request(request: CertRequest) -> bytes:
@@ -145,6 +146,19 @@ def encode_algorithm(algorithm: AlgorithmIdentifier) -> bytes:
     """Return the DER of an AlgorithmIdentifier."""
     parts = encode_der(algorithm.algorithm) + (algorithm.parameters or b"")
     return asn1.sequence_of(parts)
+
+
+def encode_cert_id(cert_id: CertId) -> bytes:
+    """Return the DER of a CertId: the value of the oldCertId control (RFC 4211, 6.5)."""
+    return encode_der(_cert_id(cert_id))
+
+
+def decode_cert_id(der: bytes) -> CertId:
+    """Read the value of an oldCertId control. Raises Malformed."""
+    try:
+        return _read_cert_id(decode_der(asn1.CertId, der))
+    except _PARSER_ERRORS as error:
+        raise Malformed(f"not a CertId in DER: {one_line(str(error), 200)}") from error
 
 
 # --- bodies: (tag, value type, to DER, from DER)
@@ -346,10 +360,7 @@ def _read_rr(content: bytes) -> Rr:
 
 
 def _rp(body: Rp) -> bytes:
-    certs = [
-        asn1.CertId(issuer=asn1.raw(_general_name(c.issuer)), serial_number=c.serial_number)
-        for c in body.rev_certs
-    ]
+    certs = [_cert_id(c) for c in body.rev_certs]
     return encode_der(
         asn1.RevRepContent(
             status=[_status(s) for s in body.statuses], rev_certs=certs or None, crls=None
@@ -357,9 +368,18 @@ def _rp(body: Rp) -> bytes:
     )
 
 
+def _cert_id(cert_id: CertId) -> asn1.CertId:
+    issuer = asn1.raw(_general_name(cert_id.issuer))
+    return asn1.CertId(issuer=issuer, serial_number=cert_id.serial_number)
+
+
+def _read_cert_id(cert_id: asn1.CertId) -> CertId:
+    return CertId(_read_general_name(cert_id.issuer), cert_id.serial_number)
+
+
 def _read_rp(content: bytes) -> Rp:
     reply = decode_der(asn1.RevRepContent, content)
-    certs = (CertId(_read_general_name(c.issuer), c.serial_number) for c in reply.rev_certs or ())
+    certs = (_read_cert_id(c) for c in reply.rev_certs or ())
     return Rp(tuple(_read_status(s) for s in reply.status), tuple(certs))
 
 
@@ -647,7 +667,3 @@ def _readable(certificates: list[TLV] | None) -> tuple[x509.Certificate, ...]:
         except (ValueError, x509.InvalidVersion):
             continue
     return tuple(found)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
