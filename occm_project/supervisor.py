@@ -104,6 +104,7 @@ class Supervisor:
     say: Callable[[str, str], None]
     folder: Path
     environ: Mapping[str, str]
+    backoff: float = 1.0  # seconds before the first new start; twice as long each time
     children: list[Child] = field(default_factory=list)
     readers: list[threading.Thread] = field(default_factory=list)
     signals: int = 0
@@ -184,6 +185,6 @@ class Supervisor:
             name = child.part.name
             if child.failures >= ATTEMPTS:
                 raise GaveUp(f"{name} does not stay up: {ending}, for the {ATTEMPTS}th time")
-            wait = 2.0 ** (child.failures - 1)
+            wait = self.backoff * 2 ** (child.failures - 1)
             child.again_at = now + wait
             self.say("up", f"{name}: {ending}; starting it again in {wait:.0f} s")
