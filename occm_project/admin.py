@@ -4,10 +4,13 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from knox import admin as tokens
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-admin.site.unregister((User, Group))
+# Tokens are made by logging in: knox's page would show an administrator those of others.
+admin.site.unregister((User, Group, tokens.models.AuthToken))
+admin.site.index_title = "OCCM"
 
 
 @admin.register(User)

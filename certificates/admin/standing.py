@@ -1,0 +1,62 @@
+"""How a certificate stands, in words for people: what is under way, and what comes next."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certificates.models import Certificate, Enrollment, Readiness
+
+LEVELS = {Readiness.READY: "good", Readiness.NOT_READY: "warn", Readiness.EXPIRED: "bad"}
+SHORT = 80  # characters of an error in a list
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """An open errand as the pages show it: what it does, and what comes `then`, when."""
+
+    enrollment: Enrollment
+    level: str  # of the badge: info, warn or bad
+    words: str
+    then: str = ""
+    at: datetime | None = None
+
+    @property
+    def kind(self) -> str:
+        return str(self.enrollment.get_kind_display()).lower()
+
+    @property
+    def short_error(self) -> str:
+        error = self.enrollment.error
+        return error if len(error) <= SHORT else error[: SHORT - 1].rstrip() + "…"
+
+
+def under_way(errand: Enrollment | None, *, now: datetime) -> UnderWay | None:
+    """Say in words what an open enrollment does now; None when there is none."""
+    if errand is None:
+        return None
+    tried, failing = errand.tries, bool(errand.error_code)
+    level, words, then, at = "info", f"attempt {tried + 1}", "", None
+    if errand.leased_until and errand.leased_until > now:
+        words = f"attempt {tried + 1} at work"
+    elif errand.due_at is None:
+        level, words = "bad", "stopped by the operator"
+    elif errand.waiting_for:
+        level, words = "warn", f"waits for {errand.waiting_for}"
+    elif errand.due_at <= now:
+        words = f"attempt {tried + 1} about to begin"
+    elif failing:
+        level, words = "bad", f"attempt {tried} failed"
+        then, at = "next attempt", errand.due_at
+    else:
+        then, at = "next step", errand.due_at
+    return UnderWay(errand, level, words, then, at)
+
+
+def expiry(certificate: Certificate, *, now: datetime) -> tuple[str, str]:
+    """Return how long a certificate is still valid, in words, and how urgent that is."""
+    if certificate.not_after is None:
+        return "", "none"
+    days = (certificate.not_after - now).days
+    if certificate.not_after <= now:
+        return f"expired {-days - 1} days ago" if days < -1 else "expired today", "bad"
+    left = "less than a day left" if days == 0 else f"{days} day{'s' * (days != 1)} left"
+    return left, "warn" if days < certificate.renew_before_expiration_days else "none"

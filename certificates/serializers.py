@@ -1,0 +1,178 @@
+"""Certificates as the API shows and takes them: the operator's fields, flat, and one status block.
+
+Keys are never in anything shown here.
+"""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from certificates.domain import lifecycle, rules
+from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness
+from issuers.models import Issuer
+from issuers.serializers import Strings, TypesOnly
+
+# Never shown, and heavy: what an errand asks for, its key, the state of its exchange.
+HEAVY = ("request", "private_key", "exchange", "certificate_der", "chain_der")
+ERRAND = (
+    "kind",
+    "phase",
+    "reason",
+    "waiting_for",
+    "error_code",
+    "error",
+    "first_failed_at",
+    "last_failed_at",
+)
+
+
+class UnderWaySerializer(serializers.ModelSerializer[Enrollment]):
+    """The errand to a CA that is open. `next_attempt_at` is null while it is stopped."""
+
+    attempt = serializers.IntegerField(
+        read_only=True, help_text="The one that is made now or next: 1 + recorded failures."
+    )
+    next_attempt_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    stopped = serializers.BooleanField(read_only=True, help_text="By the operator.")
+
+    class Meta:
+        model = Enrollment
+        fields = ("attempt", "next_attempt_at", "stopped", *ERRAND)
+        read_only_fields = fields
+
+
+class StatusSerializer(serializers.ModelSerializer[Certificate]):
+    """What lies in the secrets now, and what is under way."""
+
+    readiness = serializers.ChoiceField(choices=Readiness.choices, read_only=True)
+    under_way = UnderWaySerializer(read_only=True, allow_null=True)
+    modifications = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="What the CA granted differently."
+    )
+    warnings = serializers.ListField(child=serializers.CharField(), read_only=True)
+
+    class Meta:
+        model = Certificate
+        fields = (
+            "readiness",
+            "under_way",
+            "not_before",
+            "not_after",
+            "serial_number",
+            "fingerprint",
+            "delivered_at",
+            "renew_at",
+            "modifications",
+            "warnings",
+            "deleting",
+        )
+        read_only_fields = fields
+
+
+class CertificateSerializer(TypesOnly[Certificate]):
+    """A certificate that is kept alive. Fields left empty do not apply."""
+
+    issuer = serializers.SlugRelatedField(slug_field="name", queryset=Issuer.objects.all())
+    key_usage = Strings(required=False)
+    extended_key_usage = Strings(required=False)
+    ip_addresses = Strings(required=False)
+    dns_names = Strings(required=False)
+    uri_api_roots = Strings(required=False)
+    uri_urns = Strings(required=False)
+    status = serializers.SerializerMethodField(read_only=True)
+
+    class Meta:
+        model = Certificate
+        fields = (*lifecycle.FIELDS, "status", "created_at", "updated_at")
+        read_only_fields = ("created_at", "updated_at")
+        extra_kwargs = {"network_function": {"required": False}}  # of an OCCM certificate
+        validators = ()
+
+    def to_representation(self, instance: Certificate) -> dict[str, Any]:
+        """Take the columns as they are: they are JSON already, and lists are long."""
+        return {
+            **{name: getattr(instance, name) for name in lifecycle.FIELDS},
+            "issuer": instance.issuer.name,
+            "status": self.get_status(instance),
+            "created_at": instance.created_at,
+            "updated_at": instance.updated_at,
+        }
+
+    @extend_schema_field(StatusSerializer)
+    def get_status(self, certificate: Any) -> dict[str, Any]:
+        errand = next(iter(certificate.open_errands), None)
+        return {
+            "readiness": certificate.readiness,
+            "under_way": None if errand is None else _under_way(errand),
+            "not_before": certificate.not_before,
+            "not_after": certificate.not_after,
+            "serial_number": certificate.serial_number,
+            "fingerprint": certificate.fingerprint,
+            "delivered_at": certificate.delivered_at,
+            "renew_at": certificate.renew_at,
+            "modifications": certificate.modifications,
+            "warnings": warnings_of(certificate),
+            "deleting": certificate.deleting,
+        }
+
+
+class EnrollmentSerializer(serializers.ModelSerializer[Enrollment]):
+    """One errand to a CA, past or present."""
+
+    class Meta:
+        model = Enrollment
+        fields = (
+            "id",
+            "issuer_name",
+            "tries",
+            "transaction_id",
+            "created_at",
+            "sent_at",
+            "due_at",
+            "closed_at",
+            *ERRAND,
+        )
+        read_only_fields = fields
+
+
+class MaybeIssuedSerializer(serializers.ModelSerializer[MaybeIssued]):
+    """A certificate that a CA may have issued although no answer reached us."""
+
+    class Meta:
+        model = MaybeIssued
+        fields = (
+            "id",
+            "certificate_name",
+            "issuer_name",
+            "transaction_id",
+            "sent_at",
+            "reason",
+            "serial_number",
+            "public_key_sha256",
+        )
+        read_only_fields = fields
+
+
+class LeftSerializer(serializers.Serializer[lifecycle.Left]):
+    """What a deletion leaves where it is, and whether it is finished."""
+
+    finished = serializers.BooleanField(help_text="False while a worker still has it.")
+    secrets = serializers.ListField(child=serializers.CharField(), help_text="namespace/secret")
+    outputs = serializers.ListField(
+        child=serializers.CharField(), help_text="namespace/secret[key]"
+    )
+
+
+def warnings_of(certificate: Certificate) -> list[str]:
+    """Return what is odd about a certificate: found by workers, or meant by the operator."""
+    return [*certificate.attention.splitlines(), *rules.warnings(certificate)]
+
+
+def _under_way(errand: Enrollment) -> dict[str, Any]:
+    return {
+        "attempt": errand.tries + 1,
+        "next_attempt_at": errand.due_at,
+        "stopped": errand.due_at is None,
+        **{name: getattr(errand, name) for name in ERRAND},
+    }

@@ -1,0 +1,148 @@
+"""The API's view of certificates: HTTP in, one domain call, HTTP out."""
+
+from typing import Any
+
+import django_filters  # type: ignore[import-untyped]
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+
+from certificates.domain import lifecycle
+from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness
+from certificates.serializers import (
+    HEAVY,
+    CertificateSerializer,
+    EnrollmentSerializer,
+    LeftSerializer,
+    MaybeIssuedSerializer,
+)
+
+NOTHING = "NONE"
+BEGUN = {202: CertificateSerializer}
+
+
+class CertificateFilter(django_filters.FilterSet):  # type: ignore[misc]
+    issuer = django_filters.CharFilter("issuer__name", label="Name of the issuer.")
+    readiness = django_filters.ChoiceFilter(choices=Readiness.choices)
+    under_way = django_filters.ChoiceFilter(
+        choices=[*Enrollment.Kind.choices, (NOTHING, NOTHING)], method="by_errand"
+    )
+    failing = django_filters.BooleanFilter(
+        method="by_failure", label="Whether what is under way has failed before."
+    )
+    expires_before = django_filters.IsoDateTimeFilter("not_after", "lt")
+
+    class Meta:
+        model = Certificate
+        fields = ("cert_type", "network_function", "creation_mode")
+
+    def by_errand(
+        self, found: QuerySet[Certificate], name: str, value: str
+    ) -> QuerySet[Certificate]:
+        if value == NOTHING:
+            return found.filter(~Exists(_errands()))
+        return found.filter(Exists(_errands().filter(kind=value)))
+
+    def by_failure(
+        self, found: QuerySet[Certificate], name: str, value: bool
+    ) -> QuerySet[Certificate]:
+        failing = Exists(_errands().exclude(error_code=""))
+        return found.filter(failing if value else ~failing)
+
+
+@extend_schema_view(
+    destroy=extend_schema(responses={200: LeftSerializer, 202: LeftSerializer}),
+)
+class CertificateViewSet(viewsets.ModelViewSet[Certificate]):
+    """Certificates that are kept alive, and what operators do about them."""
+
+    queryset = Certificate.objects.order_by("name")
+    serializer_class = CertificateSerializer
+    lookup_field = "name"
+    lookup_value_regex = "[A-Za-z0-9._-]{1,63}"
+    filterset_class = CertificateFilter
+    search_fields = ("name", "network_function", "purpose", "common_name")
+
+    def get_queryset(self) -> QuerySet[Certificate]:
+        errands = Prefetch("enrollments", Enrollment.objects.open().defer(*HEAVY), "open_errands")
+        rows = Certificate.objects.with_readiness(now=timezone.now()).defer("certificate_der")
+        return rows.prefetch_related("issuer", errands).order_by("name")
+
+    def perform_create(self, serializer: BaseSerializer[Certificate]) -> None:
+        saved = lifecycle.register(now=timezone.now(), **serializer.validated_data)
+        serializer.instance = self.get_queryset().get(pk=saved.pk)
+
+    def perform_update(self, serializer: BaseSerializer[Certificate]) -> None:
+        changes = serializer.validated_data
+        if not serializer.partial:  # PUT replaces: what it leaves out gets its default
+            changes = _defaults() | changes
+        saved = lifecycle.update(self.get_object(), now=timezone.now(), **changes)
+        serializer.instance = self.get_queryset().get(pk=saved.pk)
+
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Forget a certificate; its secrets stay. 202 while a worker still has it."""
+        left = lifecycle.delete(self.get_object(), now=timezone.now())
+        return Response(LeftSerializer(left).data, status=200 if left.finished else 202)
+
+    @extend_schema(request=None, responses=BEGUN)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, name: str) -> Response:
+        """Try what is under way again at once; what was stopped goes on."""
+        lifecycle.retry(self.get_object(), now=timezone.now())
+        return self._begun()
+
+    @extend_schema(request=None, responses=BEGUN)
+    @action(detail=True, methods=["post"])
+    def renew(self, request: Request, name: str) -> Response:
+        """Ask for an update (kur) with a new key pair, now."""
+        lifecycle.renew(self.get_object(), now=timezone.now())
+        return self._begun()
+
+    @extend_schema(request=None, responses=BEGUN)
+    @action(detail=True, methods=["post"])
+    def recreate(self, request: Request, name: str) -> Response:
+        """Ask for a new certificate (ir) as configured, now."""
+        lifecycle.recreate(self.get_object(), now=timezone.now())
+        return self._begun()
+
+    @extend_schema(request=None, responses=BEGUN)
+    @action(detail=True, methods=["post"])
+    def stop(self, request: Request, name: str) -> Response:
+        """Try no more until retry, renew or recreate."""
+        lifecycle.stop(self.get_object(), now=timezone.now())
+        return self._begun()
+
+    @extend_schema(responses=EnrollmentSerializer(many=True))
+    @action(detail=True, filterset_class=None, search_fields=())
+    def enrollments(self, request: Request, name: str) -> Response:
+        """List the errands to CAs for this certificate, the latest first."""
+        past = self.get_object().enrollments
+        history: QuerySet[Any] = past.defer(*HEAVY).order_by("-created_at", "-pk")
+        page = self.paginate_queryset(history) or []
+        return self.get_paginated_response(EnrollmentSerializer(page, many=True).data)
+
+    def _begun(self) -> Response:
+        return Response(self.get_serializer(self.get_object()).data, status=202)
+
+
+class MaybeIssuedViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[MaybeIssued]):
+    """Certificates that a CA may have issued although no answer reached us."""
+
+    queryset = MaybeIssued.objects.order_by("-sent_at", "-pk")
+    serializer_class = MaybeIssuedSerializer
+    filterset_fields = ("certificate_name", "issuer_name")
+    search_fields = ("certificate_name", "issuer_name", "transaction_id", "serial_number")
+
+
+def _errands() -> QuerySet[Enrollment]:
+    return Enrollment.objects.open().filter(certificate=OuterRef("pk"))
+
+
+def _defaults() -> dict[str, Any]:
+    blank = Certificate()
+    return {name: getattr(blank, name) for name in lifecycle.FIELDS if name != "issuer"}
