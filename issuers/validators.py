@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ValidationError
 
+from cmp import LocalError, parse_name
+
 MAX_KEYS = 100  # more keys of one secret than anyone lists by hand
 
 _OBJECT_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
@@ -79,9 +81,13 @@ def secret_keys(value: Any) -> None:
 
 
 def distinguished_name(value: str) -> None:
-    """Accept a DN in OpenSSL's notation, `/type=value/…`."""
-    if not value.startswith("/"):
-        raise _error(value, "write a DN as /type=value/type=value, beginning with a slash")
+    """Accept a distinguished name in OpenSSL's notation, as `cmp.parse_name` reads it."""
+    try:
+        parse_name(value)
+    except LocalError as error:
+        raise ValidationError("%(reason)s", code="invalid", params={"reason": error}) from None
+    if "\x00" in value:  # PostgreSQL's texts hold none
+        raise _error(value.replace("\x00", "␀"), "remove the NUL character")
 
 
 def server_url(value: str) -> None:
