@@ -11,6 +11,7 @@ from occm_project.metrics import metrics
 
 api = [
     path("", include("issuers.urls")),
+    path("", include("certificates.urls")),
     path("login/", Login.as_view(), name="login"),
     path("logout/", Logout.as_view(), name="logout"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
