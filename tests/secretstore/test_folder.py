@@ -376,6 +376,41 @@ def test_a_writer_killed_anywhere_leaves_the_old_or_the_new(tmp_path: Path, by_h
     assert 20 < swap < whole  # it was killed often enough, before and after
 
 
+INTERRUPTED_READERS = """
+import sys
+from pathlib import Path
+from secretstore import FolderSecretStore
+
+store = FolderSecretStore(Path(sys.argv[1]))
+version = store.write("ns1", "s", {"key": b"0", "crt": b"0"}, version=None)
+left = -1
+
+def watch(event, arguments):
+    global left, version
+    if left >= 0 and (event.startswith("os.") or event == "open"):
+        left -= 1
+        if left < 0:  # now, in the middle of reading, another pair is written
+            version = store.write("ns1", "s", {"key": new, "crt": new}, version=version)
+
+sys.addaudithook(watch)
+for step in range(100):
+    old, new, left = b"%d" % step, b"%d" % (step + 1), step
+    found = dict(store.read("ns1", "s").data)
+    assert found in ({"key": old, "crt": old}, {"key": new, "crt": new}), found
+    if left >= 0:  # the reading was over before its turn came
+        print(step)
+        break
+"""
+
+
+def test_a_reading_is_of_one_version_wherever_a_write_comes_in_between(root: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_READERS, root]
+
+    steps = int(subprocess.check_output(command, cwd=PROJECT))
+
+    assert 5 < steps < 50
+
+
 def test_what_was_replaced_under_the_lock_is_a_conflict(
     root: Path, store: FolderSecretStore
 ) -> None:
