@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
 
 from cmp.messages import CertTemplate
 from cmp.testing.keys import Digest, Identity, PrivateKey, PublicKey, digest_for
 
 BACKDATED = timedelta(minutes=5)  # clients' clocks run late
+END_ENTITY = x509.BasicConstraints(ca=False, path_length=None)
 Part = tuple[x509.ExtensionType, bool]  # an extension and whether it is critical
 
 
@@ -59,8 +61,10 @@ class Authority(Identity):
         ends = min(template.not_after or now + validity, now + validity)
         if ends <= max(starts, now):
             raise NotIssuable("the validity asked for is over before it begins")
-        parts = _end_entity_parts(subject, {type(it.value): it.value for it in template.extensions})
-        return self._certify(subject, template.public_key, parts, starts=starts, ends=ends)
+        parts = _end_entity_parts(subject, {each.oid: each.value for each in template.extensions})
+        leaf = self._certify(subject, template.public_key, parts, starts=starts, ends=ends)
+        _require_end_entity(leaf)
+        return leaf
 
     def revocation_list(
         self, revoked: Iterable[tuple[int, datetime]], *, now: datetime
@@ -120,27 +124,33 @@ def _authority_parts() -> Iterable[Part]:
 
 
 def _end_entity_parts(
-    subject: x509.Name, asked: dict[type[x509.ExtensionType], x509.ExtensionType]
+    subject: x509.Name, asked: dict[x509.ObjectIdentifier, x509.ExtensionType]
 ) -> Iterable[Part]:
-    constraints = asked.get(x509.BasicConstraints)
-    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
+    """Say what goes into a leaf; what was asked for goes in as it came, read or unread."""
+    constraints = asked.get(ExtensionOID.BASIC_CONSTRAINTS, END_ENTITY)
+    if constraints.public_bytes() != END_ENTITY.public_bytes():
         raise NotIssuable("this CA certifies end entities only, not other CAs")
-    yield x509.BasicConstraints(ca=False, path_length=None), True
+    yield END_ENTITY, True
+    yield asked.get(ExtensionOID.KEY_USAGE, _usage(digital_signature=True)), True
 
-    usage = asked.get(x509.KeyUsage, _usage(digital_signature=True))
-    if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
-        raise NotIssuable("keyCertSign and cRLSign are for CAs")
-    yield usage, True
-
-    names = asked.get(x509.SubjectAlternativeName)
+    names = asked.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     nameless = not list(subject)
     if names is not None:
         yield names, nameless  # critical where they are all there is: RFC 5280, 4.2.1.6
     elif nameless:
         raise NotIssuable("neither a subject nor subject alternative names were asked for")
 
-    if x509.ExtendedKeyUsage in asked:
-        yield asked[x509.ExtendedKeyUsage], False
+    if ExtensionOID.EXTENDED_KEY_USAGE in asked:
+        yield asked[ExtensionOID.EXTENDED_KEY_USAGE], False
+
+
+def _require_end_entity(leaf: x509.Certificate) -> None:
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except ValueError as error:
+        raise NotIssuable(f"an extension asked for does not parse: {error}") from None
+    if usage.key_cert_sign or usage.crl_sign:
+        raise NotIssuable("keyCertSign and cRLSign are for CAs")
 
 
 def _usage(
