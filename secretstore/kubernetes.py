@@ -25,6 +25,7 @@ from urllib3.exceptions import TimeoutError as RequestTimeout
 from secretstore.base import (
     DEADLINE,
     OPAQUE,
+    Conflict,
     Secret,
     TimedOut,
     Unauthenticated,
@@ -107,6 +108,8 @@ class KubernetesSecretStore:
     ) -> str:
         check_names(namespace, secret, changes)
         merge(namespace, secret, {}, changes)  # what is too large alone need not be sent
+        if version in {"", "0"}:  # which the server would take for "whichever is there"
+            raise Conflict(f"secret {namespace}/{secret}: {version!r} is no version read from it")
         metadata: dict[str, Any] = {"labels": _legal(labels) | _MANAGED}
         body: dict[str, Any] = {
             "metadata": metadata,

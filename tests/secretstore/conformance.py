@@ -116,6 +116,18 @@ class StoreConformance:
 
         assert operator.get("s") == {"a": b"2"}
 
+    @pytest.mark.parametrize("version", ["", "0"])
+    def test_no_version_means_whichever_is_there(
+        self, store: SecretStore, namespace: str, operator: Operator, version: str
+    ) -> None:
+        operator.put("s", {"a": b"1"})
+
+        for dry_run in (True, False):
+            with pytest.raises(Conflict, match=rf"secret {namespace}/s\b"):
+                store.write(namespace, "s", {"a": b"2"}, version=version, dry_run=dry_run)
+
+        assert operator.get("s") == {"a": b"1"}
+
     def test_creating_what_exists_by_now_is_a_conflict(
         self, store: SecretStore, namespace: str, operator: Operator
     ) -> None:

@@ -404,7 +404,7 @@ for step in range(100):
 
 
 def test_a_reading_is_of_one_version_wherever_a_write_comes_in_between(root: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED_READERS, root]
+    command = [sys.executable, "-c", INTERRUPTED_READERS, str(root)]
 
     steps = int(subprocess.check_output(command, cwd=PROJECT))
 
