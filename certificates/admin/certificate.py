@@ -172,14 +172,15 @@ class CertificateAdmin(OperatorAdmin):
         if obj is None:
             return lifecycle.register(now=timezone.now(), **spec)
         recreating = lifecycle.recreating(obj, **spec)
-        if recreating and "confirmed" not in request.POST:
+        saved = lifecycle.update(obj, now=timezone.now(), **spec)
+        if recreating and "confirmed" not in request.POST:  # undone with the page's transaction
             names = ", ".join(str(self.opts.get_field(name).verbose_name) for name in recreating)
             raise Unconfirmed(
                 f"Saving asks the CA for a new certificate (ir), because these change: {names}. "
                 "The secret is overwritten when it arrives; until then the present certificate "
                 "stays."
             )
-        return lifecycle.update(obj, now=timezone.now(), **spec)
+        return saved
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

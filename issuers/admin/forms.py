@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.validators import ProhibitNullCharactersValidator as NotText
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class OperatorForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for field in self.fields.values():
+        for field in self.fields.values():  # the domain judges, all at once
             field.required = False
+            field.validators = [v for v in field.validators if isinstance(v, NotText)]
 
     @property
     def display(self) -> dict[str, dict[str, Any]]:
