@@ -53,7 +53,7 @@ class HttpTransport:
         self._tls = tls_context(tls) if tls else None
         self._timeout = message_timeout
         self._trip = Trip()
-        self._adapters: dict[HttpVersion, Adapter] = {}
+        self._kept: Adapter | None = None  # HTTP/1.1 only
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +62,9 @@ class HttpTransport:
         self.close()
 
     def close(self) -> None:
-        for adapter in self._adapters.values():
-            adapter.close()
-        self._adapters.clear()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def post(self, der: bytes) -> bytes:
         """Send a PKIMessage and return the one that answers it, or raise TransportError.
@@ -83,10 +83,7 @@ class HttpTransport:
         return message
 
     def _ask(self, der: bytes, version: HttpVersion) -> _Answer:
-        adapter = self._adapters.get(version)
-        if adapter is None:
-            adapter = Adapter(self._url, version, self._tls, self._trip)
-            self._adapters[version] = adapter
+        adapter = self._adapter(version)
         self._trip.answered = False
         try:
             response = adapter.send(_request(self._url, der, version), stream=True)
@@ -97,6 +94,17 @@ class HttpTransport:
             if hung_up and not self._trip.reused:
                 self.http_version = _other(version)
             raise NoAnswer(f"{self._url.netloc}: {words(reason)}") from error
+        finally:
+            if adapter is not self._kept:
+                adapter.close()
+
+    def _adapter(self, version: HttpVersion) -> Adapter:
+        """A connection of HTTP/1.0 serves once, whatever version the CA's answer claims."""
+        if version == "1.0":
+            return Adapter(self._url, version, self._tls, self._trip)
+        if self._kept is None:
+            self._kept = Adapter(self._url, version, self._tls, self._trip)
+        return self._kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,18 @@ def test_with_1_1_the_connection_is_kept_for_the_whole_transaction(
     assert ca.connections == 1
 
 
+def test_with_1_0_each_message_has_its_own_connection_whatever_the_answer_claims(
+    start: Start, speak: Speak
+) -> None:
+    ca = start(answering(http(version="1.1"), keep=True))
+    transport = speak(ca.url(), version="1.0")
+
+    for _ in range(3):
+        transport.post(MESSAGE)
+
+    assert [request.connection for request in ca.asked] == [0, 1, 2]
+
+
 def test_a_kept_connection_that_the_ca_has_closed_is_opened_again(
     start: Start, speak: Speak
 ) -> None:
