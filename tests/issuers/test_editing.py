@@ -12,7 +12,7 @@ from tests.issuers.factories import NOW, an_issuer, issuer_spec
 
 pytestmark = pytest.mark.django_db
 
-SIGNATURE = {
+SIGNATURE: dict[str, Any] = {
     "initial_auth_type": "SIGNATURE",
     "mac_namespace": "",
     "mac_secret": "",
@@ -24,7 +24,7 @@ SIGNATURE = {
     "initial_signature_cert": "cmpcert.pem",
 }
 NO_INITIAL_AUTH = dict.fromkeys(("initial_auth_type", *rules.MAC_INPUT), "")
-TLS = {
+TLS: dict[str, Any] = {
     "server_url": "https://ca.example/pkix/",
     "tls_enabled": True,
     "tls_namespace": "ns1",

@@ -1,9 +1,13 @@
 """An issuer that certificates refer to: only its URL's scheme may change, and it stays."""
 
+from collections.abc import Callable
+from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection, transaction
 
 from certificates.models import Certificate
 from issuers.domain import editing
@@ -153,3 +157,49 @@ def test_it_cannot_be_deleted_while_certificates_refer_to_it() -> None:
     Certificate.objects.all().delete()
     editing.delete(issuer=issuer)
     assert not Issuer.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_and_renaming_wait_for_a_certificate_that_is_being_registered() -> None:
+    issuer = an_issuer(name="before")
+    registering, outcomes = Event(), []
+
+    def register() -> None:
+        with transaction.atomic():
+            Issuer.objects.select_for_update().get(pk=issuer.pk)  # as whoever adds one does
+            Certificate.objects.create(
+                name="amf",
+                issuer=issuer,
+                network_function="AMF",
+                purpose="SBI",
+                common_name="amf.example",
+            )
+            registering.set()
+            sleep(0.3)
+        connection.close()
+
+    def attempt(change: Callable[[], object]) -> None:
+        try:
+            change()
+        except (ValidationError, editing.IssuerInUse) as error:
+            outcomes.append(type(error))
+        finally:
+            connection.close()
+
+    first = Thread(target=register)
+    first.start()
+    registering.wait(10)
+    others = [
+        Thread(target=attempt, args=[change])
+        for change in (
+            lambda: editing.delete(issuer=issuer),
+            lambda: editing.update(issuer=issuer, now=NOW, name="after"),
+        )
+    ]
+    for thread in others:
+        thread.start()
+    for thread in (first, *others):
+        thread.join(10)
+
+    assert sorted(kind.__name__ for kind in outcomes) == ["IssuerInUse", "ValidationError"]
+    assert Issuer.objects.get().name == "before"
