@@ -15,6 +15,7 @@ from cmp.testing.keys import KeyKind, generate_key
 from cmp.testing.pki import Design, Pki
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+KEY_CERT_SIGN = b"\x03\x02\x02\x84"  # with digitalSignature, in DER
 YEAR = timedelta(days=365)
 NRF = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nrf.5gc.example")])
 SANS = x509.SubjectAlternativeName([x509.DNSName("nrf.5gc.example")])
@@ -120,6 +121,8 @@ def test_validity_is_capped_by_policy_and_by_the_issuing_ca(pki: Pki) -> None:
     ("asked", "complaint"),
     [
         (template(x509.BasicConstraints(ca=True, path_length=None)), "end entities only"),
+        (template(x509.UnrecognizedExtension(x509.KeyUsage.oid, KEY_CERT_SIGN)), "keyCertSign"),
+        (template(x509.UnrecognizedExtension(SANS.oid, b"no DER")), "does not parse"),
         (template(subject=x509.Name([])), "neither a subject"),
         (CertTemplate(subject=NRF), "no public key"),
         (
