@@ -50,6 +50,7 @@ OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK = env.bool(
     "OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK", default=False
 )
 OCCM_ISSUER_REQUESTS_IN_FLIGHT = env.int("OCCM_ISSUER_REQUESTS_IN_FLIGHT", default=20)
+OCCM_WORKER_SLOTS = env.int("OCCM_WORKER_SLOTS", default=50)  # threads of all workers together
 OCCM_METRICS_TOKEN = env.str("OCCM_METRICS_TOKEN", default="")  # empty: nobody reads /metrics
 
 # The rows are the queue; Redis carries wake-up calls only, so it needs no results and no ETAs.
@@ -68,6 +69,16 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_BEAT_SCHEDULE = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0, "options": {"expires": 2}},
+    "scan-manual": {
+        "task": "certificates.scan_manual",
+        "schedule": 5.0,
+        "options": {"expires": 10},
+    },
+    "scan-expiring": {
+        "task": "certificates.scan_expiring",
+        "schedule": 10.0,
+        "options": {"expires": 20},
+    },
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
 }
 CELERY_TIMEZONE = "UTC"
