@@ -12,6 +12,7 @@ _SQLITE = Path(tempfile.gettempdir()) / f"occm-tests-{os.getpid()}.sqlite3"
 
 for _name, _value in {
     "SECRET_KEY": "for tests only, and therefore no secret at all",
+    "ALLOWED_HOSTS": "localhost,127.0.0.1",
     "DATABASE_URL": "sqlite://:memory:",
     "REDIS_URL": "memory://",
     "OCCM_SECRET_STORE": "folder:/nonexistent/occm-tests",

