@@ -348,6 +348,8 @@ class Enrollment(models.Model):
     certificate_der = models.BinaryField(blank=True, default=b"")
     chain_der = models.JSONField(default=list, blank=True)  # base64 of each intermediate
     modifications = models.JSONField(default=list, blank=True)
+    issued_fingerprint = models.CharField(max_length=64, blank=True)
+    confirm_until = models.DateTimeField(null=True, blank=True)
 
     # What operators see
     waiting_for = models.CharField(max_length=300, blank=True)  # a condition, not a failure
@@ -389,6 +391,13 @@ class Enrollment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.certificate} ({self.phase})"
+
+    @property
+    def ca(self) -> Issuer:
+        """The issuer of an open enrollment, which holds it."""
+        if self.issuer is None:
+            raise ValueError(f"{self} is closed, and its issuer {self.issuer_name} is gone")
+        return self.issuer
 
     def move(self, to: Phase, **changes: Any) -> None:
         """Go to phase `to`, still under our lease. The only way a phase changes."""

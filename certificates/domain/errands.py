@@ -50,7 +50,6 @@ WRITTEN_AS = (
     "chain_output_key",
     "merge_certificate_and_chain",
 )
-ENDPOINT = ("server_url", "tls_enabled", "tls_namespace", "tls_secret", "tls_trusted_certs")
 PRIORITIES = {
     Kind.CREATE: Enrollment.Priority.CREATE,
     Kind.RENEW: Enrollment.Priority.RENEWAL,
@@ -89,25 +88,28 @@ def open_one(
     )
 
 
-def endpoint(issuer: Issuer) -> dict[str, Any]:
-    """Return what of an issuer may change while certificates refer to it, to be frozen."""
-    return {field: getattr(issuer, field) for field in ENDPOINT}
+def emptied() -> dict[str, Any]:
+    """Return the changes that take key, certificate and exchange state out of a row."""
+    return {
+        "private_key": Sealed(),
+        "exchange": {},
+        "state": "",
+        "asked_at": None,
+        "confirm_until": None,
+        "certificate_der": b"",
+        "chain_der": [],
+    }
 
 
 def forgotten() -> dict[str, Any]:
-    """Return the changes that empty a row of its CMP transaction: exchange state and key."""
-    return {
-        "private_key": Sealed(),
+    """Return the changes after which a row knows nothing of the transaction it was in."""
+    return emptied() | {
         "public_key_sha256": "",
-        "exchange": {},
-        "state": "",
         "transaction_id": "",
         "signer_fingerprint": "",
         "sent_at": None,
-        "asked_at": None,
-        "certificate_der": b"",
-        "chain_der": [],
         "modifications": [],
+        "issued_fingerprint": "",
     }
 
 
@@ -123,7 +125,7 @@ def supersede(enrollment: Enrollment, *, reason: str, now: datetime) -> None:
     read, and the successor's come after.
     """
     note_maybe_issued(enrollment, reason=reason)
-    changes = forgotten() | closed(now=now) | {"phase": Phase.ABANDONED, "fence": F("fence") + 1}
+    changes = emptied() | closed(now=now) | {"phase": Phase.ABANDONED, "fence": F("fence") + 1}
     Enrollment.objects.filter(pk=enrollment.pk).update(
         **changes, waiting_for="", error=f"superseded: {reason}", error_code="SUPERSEDED"
     )
@@ -150,6 +152,12 @@ def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:
     )
 
 
+def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]:
+    """Return the changes that turn a renewal that cannot be into a recreation (D13)."""
+    signer = _signer(enrollment.certificate, Kind.RECREATE)
+    return {"kind": Kind.RECREATE, "signer": signer, "reason": reason}
+
+
 def signed_by_identity() -> Q:
     """Match the enrollments that begin only while the issuer's OCCM certificate is READY."""
     return Q(signer=Signer.IDENTITY, phase=Phase.NEW)
@@ -164,7 +172,7 @@ def _signer(certificate: Certificate, kind: Enrollment.Kind) -> Enrollment.Signe
 
 def _frozen(certificate: Certificate, issuer: Issuer) -> dict[str, Any]:
     request = {field: getattr(certificate, field) for field in (*ASKED_FOR, *WRITTEN_AS)}
-    request["endpoint"] = endpoint(issuer)
+    request["server_url"] = issuer.server_url
     request["extra_certs"] = []  # for an identity: the keys its intermediates go to, in order
     if certificate.cert_type == Certificate.CertType.OCCM:
         request["extra_certs"] = [ref.key for ref in identity_keys(issuer)[2:]]

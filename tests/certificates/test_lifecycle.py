@@ -76,7 +76,7 @@ def test_an_enrollment_freezes_what_it_asks_for() -> None:
     assert request["organization"] == "operator"
     assert request["private_key_output_secret"] == issuer.other_signature_secret
     assert request["extra_certs"] == ["sub.pem"]
-    assert request["endpoint"]["server_url"] == issuer.server_url
+    assert request["server_url"] == issuer.server_url
 
 
 class TestUpdate:

@@ -1,0 +1,72 @@
+"""What a worker does for an enrollment it has claimed.
+
+A step looks at the row's phase, does the one thing it calls for, and moves the row on. Each move
+is committed before the next step begins, and no database transaction is open on the network.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from certificates.domain import deliver, errands, exchange, failures, identity, policy
+from certificates.domain.world import World
+from certificates.models import Certificate, Enrollment, LeaseLost, Stopped
+
+Kind, Phase = Enrollment.Kind, Enrollment.Phase
+
+CLAIM = timedelta(seconds=90)  # a claim lasts for what comes before the first message
+
+log = logging.getLogger(__name__)
+
+
+def claim(*, pk: int, fence: int, now: datetime) -> Enrollment | None:
+    """Lease an enrollment under the fence of a wake-up call; None if that call came too late."""
+    return Enrollment.objects.claim(pk=pk, fence=fence, now=now, leased_until=now + CLAIM)
+
+
+def advance(enrollment: Enrollment, world: World) -> None:
+    """Take steps until one has to wait. A step that fails comes due again later."""
+    try:
+        try:
+            while _step(enrollment, world):
+                pass
+        except failures.ANTICIPATED as error:
+            enrollment.keep(**failures.recorded(enrollment, error, now=world.clock()))
+            log.warning("%s: %s: %s", enrollment, enrollment.error_code, error)
+        except Stopped:
+            enrollment.keep(leased_until=None)
+            log.info("%s: stopped", enrollment)
+    except LeaseLost:
+        log.info("%s: taken over by another worker", enrollment)
+
+
+def record_unexpected(enrollment: Enrollment, error: Exception, *, now: datetime) -> None:
+    """Record what no step anticipates, and try again. Raises LeaseLost."""
+    enrollment.keep(**failures.recorded(enrollment, error, now=now))
+
+
+def _step(enrollment: Enrollment, world: World) -> bool:
+    """Do what the phase calls for, and say whether the next step may follow at once."""
+    match enrollment.phase:
+        case Phase.NEW if _waits(enrollment, now=world.clock()):
+            return False
+        case Phase.NEW | Phase.EXCHANGE:
+            return exchange.converse(enrollment, world)
+        case Phase.ISSUED | Phase.DELIVERING:
+            return deliver.deliver(enrollment, world)
+    return False
+
+
+def _waits(enrollment: Enrollment, *, now: datetime) -> bool:
+    """Whether there is nobody to sign the request yet. Also: what is left to ask for."""
+    certificate = enrollment.certificate
+    automatic = certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
+    expired = certificate.not_after is not None and certificate.not_after <= now
+    if enrollment.kind == Kind.RENEW and expired and automatic:
+        reason = str(policy.Reason.EXPIRED)
+        enrollment.keep(**errands.recreating_instead(enrollment, reason=reason))
+    if enrollment.signer != Enrollment.Signer.IDENTITY:
+        return False
+    obstacle = identity.obstacles([enrollment.ca.pk], now=now).get(enrollment.ca.pk, "")
+    if obstacle:
+        enrollment.keep(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN, leased_until=None)
+    return bool(obstacle)

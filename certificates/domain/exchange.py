@@ -1,0 +1,266 @@
+"""The conversation with a CA: one CMP transaction, taken up where the row says it stands.
+
+Every message's state is committed before the message leaves, and every answer before what follows
+from it. Whoever finds the row later knows from `state` whether a message may be out:
+
+    REQUESTED               the answer is lost: noted as maybe issued, begun anew with a new key
+    POLLED, CONFIRMING      the step before is taken again: pollReq, certConf
+    REFUSED                 the rejecting certConf is not repeated: begun anew
+
+`exchange` holds the transaction `now` and, while a message is out, as it was `before`.
+"""
+
+import base64
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from certificates.domain import errands, failures, keys, means, policy
+from certificates.domain.means import Means
+from certificates.domain.world import MARGIN, LeasedSecrets, Transport, World
+from certificates.fields import Sealed
+from certificates.models import Certificate, Enrollment
+from cmp import (
+    BadHttp,
+    CmpError,
+    Enroll,
+    Expired,
+    Rejected,
+    State,
+    Transaction,
+    TransportError,
+    Unreachable,
+    Update,
+)
+from issuers.domain import channel, health
+from issuers.models import Issuer, IssuerHealth
+
+Kind, Phase = Enrollment.Kind, Enrollment.Phase
+
+CONFIRM_PATIENCE = timedelta(minutes=10)  # at least; a CA takes back what nobody confirms
+NOT_PROCESSED = frozenset({501, 503, 505})
+
+log = logging.getLogger(__name__)
+
+
+def converse(enrollment: Enrollment, world: World) -> bool:
+    """Take the transaction as far as it goes now; True once the certificate is held."""
+    secrets = LeasedSecrets(world.secrets, enrollment, world.clock)
+    if enrollment.state in {State.REQUESTED, State.REFUSED}:
+        begin_anew(enrollment, lost="the worker was lost that waited for the CA's answer")
+    if _endpoint_is_gone(enrollment):
+        begin_anew(enrollment, lost="TLS was disabled for the issuer meanwhile")
+    try:
+        found = means.gather(enrollment, secrets)
+    except means.SignerReplaced as error:
+        begin_anew(enrollment, lost=str(error))
+        found = means.gather(enrollment, secrets)
+    if not enrollment.exchange:
+        means.check(enrollment, found, secrets, now=world.clock())
+    if enrollment.phase == Phase.NEW:
+        key = keys.generate(enrollment.request)
+        enrollment.move(
+            Phase.EXCHANGE,
+            private_key=Sealed(keys.to_der(key)),
+            public_key_sha256=keys.public_key_sha256(key),
+        )
+    tx = _transaction(enrollment, found, now=world.clock())
+    try:
+        with world.connect(
+            enrollment.ca,
+            secrets=secrets,
+            http_version=_http_version(enrollment.ca),
+            url=enrollment.exchange["url"],
+        ) as ca:
+            while _ask(enrollment, tx, ca, world):
+                pass
+    except CmpError as error:
+        _set_back(enrollment, error, failed=tx.state is State.FAILED, now=world.clock())
+        return False
+    return _rest(enrollment, tx)
+
+
+def begin_anew(enrollment: Enrollment, *, lost: str = "", **changes: Any) -> None:
+    """Give the transaction up; `lost` says why the CA may have issued what nobody will use."""
+    with transaction.atomic():
+        if lost:
+            errands.note_maybe_issued(enrollment, reason=lost)
+        enrollment.move(Phase.NEW, **errands.forgotten() | changes)
+
+
+def _transaction(enrollment: Enrollment, found: Means, *, now: datetime) -> Transaction:
+    """Take up the row's transaction where it stands; or begin it, and have the row know its facts.
+
+    These are written with the first message.
+    """
+    begun = bool(enrollment.exchange)
+    if not begun:
+        enrollment.signer_fingerprint = found.signer_fingerprint
+        enrollment.exchange = {"url": enrollment.ca.server_url}
+        if enrollment.kind == Kind.RENEW:
+            enrollment.exchange["renews"] = _base64(means.old_certificate(enrollment, found))
+    request = _request(enrollment, at=enrollment.sent_at or now)
+    parties = {"credentials": found.credentials, "trust": found.trust, "profile": found.profile}
+    if not begun:
+        return Transaction.begin(request, now=now, **parties)
+    enrollment.asked_at = None  # whoever asked is gone
+    unanswered = enrollment.state in {State.POLLED, State.CONFIRMING}
+    snapshot = enrollment.exchange["before" if unanswered else "now"]
+    return Transaction.restore(snapshot, request=request, **parties)
+
+
+def _request(enrollment: Enrollment, *, at: datetime) -> Enroll | Update:
+    key = keys.from_der(enrollment.private_key.reveal())
+    issuer = channel.issuer_name(enrollment.ca)
+    template = keys.template(enrollment.request, key, issuer=issuer, at=at)
+    if enrollment.kind == Kind.RENEW:
+        old = x509.load_der_x509_certificate(base64.b64decode(enrollment.exchange["renews"]))
+        return Update(template, key, old)
+    return Enroll(template, key)
+
+
+def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -> bool:
+    """Say what is to be said next and take the answer in; False when there is nothing to say."""
+    issuer, now, before = enrollment.ca, world.clock(), tx.snapshot()
+    message = tx.outgoing(now=now)
+    if message is None:
+        return False
+    enrollment.extend(
+        now + timedelta(seconds=issuer.message_timeout_s) + MARGIN,
+        exchange=enrollment.exchange | {"now": tx.snapshot(), "before": before},
+        state=str(tx.state),
+        transaction_id=tx.id.hex(),
+        signer_fingerprint=enrollment.signer_fingerprint,
+        sent_at=enrollment.sent_at or now,
+        asked_at=now,
+    )
+    try:
+        answer = ca.post(message)
+    except TransportError as error:
+        seen = world.clock()
+        health.failed(issuer, now=seen, error=str(error), http_version=ca.http_version)
+        raise
+    now = world.clock()
+    health.answered(issuer, now=now, http_version=ca.http_version)
+    tx.receive(answer, now=now)
+    changes = {"exchange": enrollment.exchange | {"now": tx.snapshot()}, "state": str(tx.state)}
+    _persist(enrollment, world, asked_at=None, **changes, **_granted(tx, issuer, now))
+    return True
+
+
+def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
+    """Return the columns of the certificate that was just granted, if one was."""
+    if tx.issued is None or tx.state not in {State.GRANTED, State.DONE}:
+        return {}
+    patience = max(CONFIRM_PATIENCE, timedelta(seconds=issuer.total_timeout_s))
+    return {
+        "certificate_der": tx.issued.certificate.public_bytes(Encoding.DER),
+        "chain_der": [_base64(one) for one in tx.issued.chain],
+        "modifications": list(tx.issued.modifications),
+        "issued_fingerprint": means.fingerprint(tx.issued.certificate),
+        "confirm_until": now + patience,
+    }
+
+
+def _persist(enrollment: Enrollment, world: World, **changes: Any) -> None:
+    """Write an answer that cannot be had again: if the database is away, until the lease ends."""
+    while True:
+        try:
+            return enrollment.keep(**changes)
+        except (OperationalError, InterfaceError):
+            leased_until = enrollment.leased_until
+            if leased_until is None or world.clock() >= leased_until:
+                raise
+            log.warning("%s: the database is away with an answer in hand", enrollment)
+            connection.close_if_unusable_or_obsolete()
+            world.pause(1.0)
+
+
+def _rest(enrollment: Enrollment, tx: Transaction) -> bool:
+    """Nothing is to be said now: the certificate is held, or the CA asked for patience."""
+    if tx.state is State.DONE:
+        enrollment.move(
+            Phase.ISSUED, exchange={}, state="", confirm_until=None, **failures.overcome()
+        )
+        return True
+    wake_at = tx.wake_at if tx.deadline is None else min(tx.wake_at or tx.deadline, tx.deadline)
+    enrollment.keep(due_at=wake_at, leased_until=None, **failures.overcome())
+    return False
+
+
+def _set_back(enrollment: Enrollment, error: CmpError, *, failed: bool, now: datetime) -> None:
+    """Record a failure, and leave the row where the next try is to begin."""
+    recorded = failures.recorded(enrollment, error, now=now)
+    if failed:
+        _refused(enrollment, error, recorded)
+    elif enrollment.asked_at is not None:
+        _unanswered(enrollment, error, recorded, now)
+    elif isinstance(error, Expired):
+        begin_anew(enrollment, lost=str(error), **recorded)
+    else:  # nothing was to go out
+        enrollment.keep(**recorded)
+
+
+def _unanswered(
+    enrollment: Enrollment, error: CmpError, recorded: dict[str, Any], now: datetime
+) -> None:
+    """No answer came, or none that counts as one."""
+    late = enrollment.confirm_until is not None and now >= enrollment.confirm_until
+    match enrollment.state:
+        case State.REQUESTED if isinstance(error, Unreachable):
+            enrollment.keep(**recorded, **_unsent())
+        case State.REQUESTED if isinstance(error, BadHttp) and _turned_away(error):
+            begin_anew(enrollment, **recorded)
+        case State.POLLED:
+            enrollment.keep(**recorded, **_as_before(enrollment, State.WAITING))
+        case State.CONFIRMING if not late:
+            enrollment.keep(**recorded, **_as_before(enrollment, State.GRANTED))
+        case _:
+            begin_anew(enrollment, lost=str(error), **recorded)
+
+
+def _refused(enrollment: Enrollment, error: CmpError, recorded: dict[str, Any]) -> None:
+    """The CA said no, and proved that it was the CA; or it took note that we did."""
+    changes = dict(recorded)
+    automatic = enrollment.certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
+    unknown = error.failures & policy.RECREATE_INSTEAD if isinstance(error, Rejected) else ()
+    if enrollment.kind == Kind.RENEW and automatic and unknown:
+        reason = f"the CA would not renew it: {', '.join(sorted(unknown))}"
+        changes |= errands.recreating_instead(enrollment, reason=reason)
+    confirming = enrollment.state == State.CONFIRMING  # else it has issued nothing, or took it back
+    begin_anew(enrollment, lost=str(error) if confirming else "", **changes)
+
+
+def _unsent() -> dict[str, Any]:
+    """Return the changes that take back a request that never left; its key is as good as new."""
+    kept = ("private_key", "public_key_sha256")
+    return {name: value for name, value in errands.forgotten().items() if name not in kept}
+
+
+def _as_before(enrollment: Enrollment, state: State) -> dict[str, Any]:
+    """Return the changes that take the transaction back to before its last message."""
+    exchange = enrollment.exchange | {"now": enrollment.exchange["before"]}
+    return {"exchange": exchange, "state": str(state)}
+
+
+def _turned_away(error: BadHttp) -> bool:
+    """Say whether an HTTP server said no, before the CA behind it could issue anything."""
+    return 400 <= error.status < 500 or error.status in NOT_PROCESSED
+
+
+def _endpoint_is_gone(enrollment: Enrollment) -> bool:
+    begun_by_https = str(enrollment.exchange.get("url", "")).startswith("https:")
+    return begun_by_https and not enrollment.ca.tls_enabled
+
+
+def _http_version(issuer: Issuer) -> str:
+    """Return what worked last with this CA (A3)."""
+    return IssuerHealth.objects.values_list("http_version", flat=True).get(pk=issuer.pk)
+
+
+def _base64(certificate: x509.Certificate) -> str:
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()

@@ -1,0 +1,76 @@
+"""What went wrong in an enrollment: how it is classed, and what the row remembers of it."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import TextChoices
+
+from certificates.fields import Undecryptable
+from certificates.models import Enrollment
+from cmp import BadHttp, CmpError
+from issuers.domain.channel import ConfigurationError
+from secretstore import SecretStoreError, Throttled
+
+UNEXPECTED: Final = "UNEXPECTED"
+LONGEST_PATIENCE: Final = timedelta(hours=1)  # whatever a CA or a cluster asks for
+
+
+class FailureClass(TextChoices):
+    TRANSPORT = "TRANSPORT", "the CA was not reached or did not answer"
+    REFUSED = "REFUSED", "the CA refused"
+    SECURITY = "SECURITY", "a security check failed"
+    SECRET_STORE = "SECRET_STORE", "the secret store"
+    CONFIGURATION = "CONFIGURATION", "the configuration"
+    UNEXPECTED = "UNEXPECTED", "an error in OCCM"
+
+
+CLASSES: Final = {
+    "CMP_LOCAL": FailureClass.CONFIGURATION,
+    "CMP_REJECTED": FailureClass.REFUSED,
+    "CMP_MALFORMED": FailureClass.SECURITY,
+    "CMP_UNPROTECTED": FailureClass.SECURITY,
+    "CMP_OUT_OF_SEQUENCE": FailureClass.SECURITY,
+    "CMP_UNACCEPTABLE": FailureClass.SECURITY,
+    "CMP_REMOTE": FailureClass.SECURITY,
+    ConfigurationError.code: FailureClass.CONFIGURATION,
+    "FIELD_KEY": FailureClass.CONFIGURATION,
+    UNEXPECTED: FailureClass.UNEXPECTED,
+}
+
+# What a step may raise that is anticipated: recorded by its code, and tried again.
+ANTICIPATED: Final = (CmpError, SecretStoreError, ConfigurationError, Undecryptable)
+
+
+def failure_class(code: str) -> FailureClass | None:
+    """Return the class of a recorded error code; None when nothing failed."""
+    if not code or code == "SUPERSEDED":
+        return None
+    if code in CLASSES:
+        return CLASSES[code]
+    return FailureClass.SECRET_STORE if code.startswith("SECRET") else FailureClass.TRANSPORT
+
+
+def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict[str, Any]:
+    """Return the changes that remember a failure, release the row and plan its next try."""
+    text, due_at = str(error), now + settings.OCCM_RETRY_INTERVAL
+    asked = error.retry_after if isinstance(error, BadHttp | Throttled) else None
+    if asked is not None and now + asked > due_at:
+        due_at = now + min(asked, LONGEST_PATIENCE)
+        text = f"{text} (not tried before {due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
+    return {
+        "error_code": getattr(error, "code", UNEXPECTED),
+        "error": text,
+        "first_failed_at": enrollment.first_failed_at or now,
+        "last_failed_at": now,
+        "tries": enrollment.tries + 1,
+        "waiting_for": "",
+        "asked_at": None,
+        "due_at": due_at,
+        "leased_until": None,
+    }
+
+
+def overcome() -> dict[str, Any]:
+    """Return the changes that forget a failure; how many there were is kept."""
+    return {"error_code": "", "error": "", "first_failed_at": None, "waiting_for": ""}

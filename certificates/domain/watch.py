@@ -1,0 +1,119 @@
+"""MANUAL certificates: what lies in their outputs is taken over as it is, and looked at again.
+
+A look reads, and then writes only if nothing was delivered meanwhile. A store that cannot be read
+changes nothing but the note that says so: unreadable is not changed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db import transaction
+
+import secretstore
+from certificates.domain import identity, policy
+from certificates.domain.means import fingerprint
+from certificates.models import Certificate, Enrollment
+from secretstore import (
+    Forbidden,
+    SecretKeyRef,
+    SecretStore,
+    SecretStoreError,
+    Throttled,
+    Unavailable,
+)
+
+LOOK_LATER: Final = timedelta(seconds=60)
+LOOK_SOON: Final = timedelta(seconds=10)  # while something is missing
+LEASE: Final = timedelta(seconds=60)  # longer than a look may take
+AWAY = (Unavailable, Throttled, Forbidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A certificate that lies in place with its key; else why there is none."""
+
+    certificate: x509.Certificate | None
+    trouble: str = ""
+    readable: bool = True
+
+
+def look(*, secrets: SecretStore, now: datetime) -> bool:
+    """Look at the MANUAL certificate that waits longest for it; False when none is due."""
+    row = _claim(now)
+    if row is None:
+        return False
+    _note(row, _find(row, secrets), now=now)
+    return True
+
+
+def _claim(now: datetime) -> Certificate | None:
+    due = Certificate.objects.filter(look_due_at__lte=now, deleting=False)
+    for row in due.order_by("look_due_at")[:5]:
+        same = Certificate.objects.filter(pk=row.pk, look_due_at=row.look_due_at)
+        if same.update(look_due_at=now + LEASE):
+            return row
+    return None
+
+
+def _find(row: Certificate, secrets: SecretStore) -> Found:
+    key_ref = SecretKeyRef(
+        row.private_key_output_namespace, row.private_key_output_secret, row.private_key_output_key
+    )
+    leaf_ref = SecretKeyRef(
+        row.certificate_output_namespace, row.certificate_output_secret, row.certificate_output_key
+    )
+    try:
+        leaf_secret = secrets.read(leaf_ref.namespace, leaf_ref.secret)
+        key_secret = leaf_secret
+        if (key_ref.namespace, key_ref.secret) != (leaf_ref.namespace, leaf_ref.secret):
+            key_secret = secrets.read(key_ref.namespace, key_ref.secret)
+        leaf = secretstore.certificates(leaf_secret, leaf_ref)[0]
+        key = secretstore.private_key(key_secret, key_ref)
+    except AWAY as error:
+        return Found(None, f"could not be looked at: {error}", readable=False)
+    except SecretStoreError as error:
+        return Found(None, str(error))
+    if not secretstore.is_pair(key, leaf):
+        return Found(None, f"{key_ref} is not the private key of {leaf_ref}: put a pair there")
+    return Found(leaf)
+
+
+@transaction.atomic
+def _note(seen: Certificate, found: Found, *, now: datetime) -> None:
+    """Write down what was found, unless something was delivered since the row was read."""
+    row = Certificate.objects.select_for_update().filter(pk=seen.pk, deleting=False).first()
+    if row is None:
+        return
+    row.look_due_at = now + (LOOK_LATER if found.certificate is not None else LOOK_SOON)
+    writing = row.enrollments.filter(phase=Enrollment.Phase.DELIVERING)
+    if row.delivered_at == seen.delivered_at and not writing.exists():
+        row.looked_at = now
+        _take_over(row, found)
+    row.save()
+    ready = row.in_place and not (seen.in_place and seen.fingerprint == row.fingerprint)
+    if ready and row.cert_type == Certificate.CertType.OCCM:
+        identity.wake_waiting(row.issuer_id, now=now)
+
+
+def _take_over(row: Certificate, found: Found) -> None:
+    row.attention = found.trouble
+    if not found.readable:
+        return
+    row.in_place = found.certificate is not None
+    if found.certificate is None or fingerprint(found.certificate) == row.fingerprint:
+        return
+    leaf = found.certificate
+    renewal = policy.renewal(
+        name=row.name,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        renew_before=timedelta(days=row.renew_before_expiration_days),
+    )
+    row.certificate_der = leaf.public_bytes(Encoding.DER)
+    row.serial_number = f"{leaf.serial_number:x}"
+    row.fingerprint = fingerprint(leaf)
+    row.not_before, row.not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    row.renew_at, row.attention, row.modifications = renewal.at, renewal.warning, []

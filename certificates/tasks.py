@@ -1,0 +1,91 @@
+"""The worker's entry points. They claim, call one domain function, and decide nothing.
+
+`dispatch` runs every second. The rows are the queue and the broker only carries wake-up calls: one
+that is lost is sent again, and one that comes twice finds its fence taken. Four tasks do the same
+under names that tell what the row is about to do.
+"""
+
+import logging
+from datetime import timedelta
+from time import sleep
+
+from celery import current_app, shared_task
+
+from certificates.domain import dispatch as dispatching
+from certificates.domain import enroll as enrolling
+from certificates.domain import lifecycle, watch
+from certificates.domain.clock import DatabaseClock
+from certificates.domain.world import World
+from certificates.models import LeaseLost
+from issuers.domain import channel
+
+BUSY = timedelta(milliseconds=900)  # how long one tick goes on while there is more to send
+PAUSE_S = 0.1
+SCAN = 500  # rows of one scan
+LOOKS = 100
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="certificates.dispatch")
+def dispatch() -> None:
+    """Call workers to what is due, again and again for a second while there is something."""
+    clock = DatabaseClock()
+    until = clock() + BUSY
+    lifecycle.finish_deletions(now=clock())
+    while calls := dispatching.tick(now=clock()):
+        for call in calls:
+            current_app.send_task(call.task, (call.enrollment, call.fence), queue=call.queue)
+        if clock() >= until:
+            break
+        sleep(PAUSE_S)
+
+
+@shared_task(name="certificates.enroll")
+def enroll(enrollment: int, fence: int) -> None:
+    _advance(enrollment, fence)
+
+
+@shared_task(name="certificates.renew")
+def renew(enrollment: int, fence: int) -> None:
+    _advance(enrollment, fence)
+
+
+@shared_task(name="certificates.poll")
+def poll(enrollment: int, fence: int) -> None:
+    _advance(enrollment, fence)
+
+
+@shared_task(name="certificates.deliver")
+def deliver(enrollment: int, fence: int) -> None:
+    _advance(enrollment, fence)
+
+
+@shared_task(name="certificates.scan_expiring")
+def scan_expiring() -> None:
+    """Open the errands of certificates whose time to renew has come (D12, D13)."""
+    lifecycle.open_due_renewals(now=DatabaseClock()(), limit=SCAN)
+
+
+@shared_task(name="certificates.scan_manual")
+def scan_manual() -> None:
+    """Look at the MANUAL certificates that are due for it (D5)."""
+    clock, secrets = DatabaseClock(), channel.secret_store()
+    for _ in range(LOOKS):
+        if not watch.look(secrets=secrets, now=clock()):
+            break
+
+
+def _advance(pk: int, fence: int) -> None:
+    clock = DatabaseClock()
+    mine = enrolling.claim(pk=pk, fence=fence, now=clock())
+    if mine is None:
+        return
+    try:
+        enrolling.advance(mine, World(clock, channel.secret_store(), channel.transport))
+    except Exception as error:  # the one boundary where everything is caught
+        log.exception("%s: unexpected", mine)
+        try:
+            enrolling.record_unexpected(mine, error, now=clock())
+        except LeaseLost:
+            log.info("%s: taken over by another worker", mine)
