@@ -55,8 +55,13 @@ def expiry(certificate: Certificate, *, now: datetime) -> tuple[str, str]:
     """Return how long a certificate is still valid, in words, and how urgent that is."""
     if certificate.not_after is None:
         return "", "none"
-    days = (certificate.not_after - now).days
     if certificate.not_after <= now:
-        return f"expired {-days - 1} days ago" if days < -1 else "expired today", "bad"
-    left = "less than a day left" if days == 0 else f"{days} day{'s' * (days != 1)} left"
+        ago = (now - certificate.not_after).days
+        return f"expired {_days(ago)} ago" if ago else "expired today", "bad"
+    days = (certificate.not_after - now).days
+    left = f"{_days(days)} left" if days else "less than a day left"
     return left, "warn" if days < certificate.renew_before_expiration_days else "none"
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
