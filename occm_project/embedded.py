@@ -48,16 +48,8 @@ class DataFolder:
         return path
 
     def key(self, name: str, make: Callable[[], str]) -> Path:
-        """Return the file that holds a key, made and kept (0600) at the first call."""
-        path = self.folder("keys") / name
-        if not path.exists():
-            with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # 0600
-                file.write(make())
-                file.flush()
-                os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):  # another process was quicker: its key
-                    os.link(file.name, path)
-        return path
+        """Return the file that holds a key, made at the first call."""
+        return kept(self.folder("keys") / name, make)
 
     def socket(self) -> Path:
         """Return where the broker listens: in the data folder, or in /tmp if that is too long."""
@@ -95,6 +87,18 @@ def fill(environ: MutableMapping[str, str]) -> DataFolder:
         if not {given, f"{given}_FILE"} & environ.keys():
             environ[name] = value()
     return data
+
+
+def kept(file: Path, make: Callable[[], str]) -> Path:
+    """Put what `make` returns into the file (0600) unless it is there, and return the file."""
+    if not file.exists():
+        with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:  # 0600
+            draft.write(make())
+            draft.flush()
+            os.fsync(draft.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was quicker: its value
+                os.link(draft.name, file)
+    return file
 
 
 def _fernet_key() -> str:

