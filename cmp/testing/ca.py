@@ -106,16 +106,21 @@ class DemoCA(Behaviour):
         """Return the answer, and what is to become of it on its way back."""
         with self.lock:
             self.sweep(now=now)
+            unread: ErrorMsg | None = None
             try:
                 question = codec.decode(der)
-            except Malformed as error:
-                self._note("malformed")
-                return Reply(self._write_error("badDataFormat", str(error), now), self.delay)
-            self._note(body_name(question))
-            self.heard.append(question)
+            except Malformed as error:  # nobody to address, nothing to refer to
+                unread = ErrorMsg(Refused("badDataFormat", str(error)).info)
+                question = PKIMessage(PKIHeader(NULL_DN, NULL_DN), unread)
+            self._note("malformed" if unread else body_name(question), question)
             if mishap := self.turned_away(question):
                 return Reply(b"", self.delay, mishap)
-            return Reply(self._answer(question, now), self.delay, self.mishap(question))
+            if unread is None:
+                answer = self._answer(question, now)
+            else:
+                outgoing = Outgoing(unread, os.urandom(16))
+                answer = self._pen.write(outgoing, to=question, peer=None, now=now)
+            return Reply(answer, self.delay, self.mishap(question))
 
     def sweep(self, *, now: datetime) -> None:
         """Revoke what was not confirmed in time; forget clients that do not come back."""
@@ -132,7 +137,8 @@ class DemoCA(Behaviour):
                     self.register.revoke(exchange.issued, reason="not confirmed in time", now=now)
                 self.exchanges.close(exchange)
 
-    def _note(self, name: str) -> None:
+    def _note(self, name: str, question: PKIMessage) -> None:
+        self.heard.append(question)
         self.asked.append(name)
         self.counts[name] += 1
 
@@ -156,13 +162,6 @@ class DemoCA(Behaviour):
             info = self._general_info(exchange, body)
         answer = Outgoing(body, nonce, recip_nonce, info)
         return self._pen.write(answer, to=question, peer=peer, now=now)
-
-    def _write_error(self, failure: str, text: str, now: datetime) -> bytes:
-        """Answer what is no PKIMessage: there is nobody to address and nothing to refer to."""
-        body = ErrorMsg(Refused(failure, text).info)
-        nobody = PKIMessage(PKIHeader(NULL_DN, NULL_DN), body)
-        answer = Outgoing(body, os.urandom(16))
-        return self._pen.write(answer, to=nobody, peer=None, now=now)
 
     def _find(self, question: PKIMessage, peer: Peer) -> Exchange | None:
         """Return the transaction a question goes on with; None if it begins one."""

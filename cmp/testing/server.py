@@ -98,8 +98,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.tls = tls
         self.stopping = threading.Event()
         self.visits: deque[Visit] = deque(maxlen=100_000)
-        self.connections = 0
-        self._open: set[socket.socket] = set()
+        self.connections = 0  # ever made
+        self.numbers: dict[socket.socket, int] = {}  # of those open
 
     @property
     def url(self) -> str:
@@ -113,19 +113,19 @@ class Server(socketserver.ThreadingTCPServer):
                 connection, server_side=True, do_handshake_on_connect=False
             )
         self.connections += 1
-        self._open.add(connection)
+        self.numbers[connection] = self.connections
         return connection, client
 
     def close_request(self, request: object) -> None:
         connection = cast("socket.socket", request)
-        self._open.discard(connection)
+        self.numbers.pop(connection, None)
         connection.close()
 
     def stop(self) -> None:
         """End every conversation, stalled ones too, and free the port."""
         self.stopping.set()
         self.shutdown()
-        for connection in list(self._open):
+        for connection in list(self.numbers):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self.server_close()
@@ -138,10 +138,6 @@ class Conversation(socketserver.StreamRequestHandler):
     timeout = IDLE_S
     server: Server
     request: socket.socket
-
-    def setup(self) -> None:
-        super().setup()
-        self.number = self.server.connections
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):  # the client went away, or never spoke TLS
@@ -164,7 +160,9 @@ class Conversation(socketserver.StreamRequestHandler):
             return False
         if request is None:
             return False
-        visit = Visit(self.number, request.version, request.method, request.path)
+        visit = Visit(
+            self.server.numbers[self.request], request.version, request.method, request.path
+        )
         self.server.visits.append(visit)
         if self.server.ca.http11_only and request.version == "1.0":
             return self._refuse_http10()
