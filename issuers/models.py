@@ -278,6 +278,11 @@ class Issuer(models.Model):
         kept_by_us = {"id", "created_at", "updated_at"}
         return tuple(f.name for f in cls._meta.concrete_fields if f.name not in kept_by_us)
 
+    @classmethod
+    def lists(cls) -> tuple[str, ...]:
+        """Name those of them that hold lists."""
+        return tuple(f.name for f in cls._meta.concrete_fields if isinstance(f, models.JSONField))
+
 
 class IssuerHealth(models.Model):
     """What workers found out about an issuer; a row of its own, so that edits never wait for it."""

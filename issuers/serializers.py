@@ -2,18 +2,14 @@
 
 from typing import Any, TypeVar
 
-from django.core.exceptions import ValidationError as BrokenRules
-from django.core.validators import ProhibitNullCharactersValidator
 from django.db.models import Model
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
-from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from issuers.models import Issuer, IssuerHealth
 
 Row = TypeVar("Row", bound=Model)
-NOT_TEXT = (ProhibitNullCharactersValidator(), ProhibitSurrogateCharactersValidator())
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}, "uniqueItems": True})
@@ -44,13 +40,8 @@ class TypesOnly(serializers.ModelSerializer[Row]):
             value = data[name]
             try:
                 values[name] = None if value is None else field.to_internal_value(value)
-                if isinstance(value, str):
-                    for check in NOT_TEXT:
-                        check(value)
             except ValidationError as error:
                 errors[name] = error.detail
-            except BrokenRules as error:
-                errors[name] = error.messages
         if errors:
             raise ValidationError(errors)
         return values

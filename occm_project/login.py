@@ -26,10 +26,21 @@ class IssuedToken(serializers.Serializer[Any]):
     expiry = serializers.DateTimeField()
 
 
+class Basic(BasicAuthentication):
+    """Name and password in the header; a NUL in them is wrong, and no error of the database."""
+
+    def authenticate_credentials(
+        self, userid: str, password: str, request: Request | None = None
+    ) -> tuple[Any, None]:
+        if "\x00" in userid:
+            raise AuthenticationFailed("Wrong name or password.")
+        return super().authenticate_credentials(userid, password, request)
+
+
 class Login(LoginView):  # type: ignore[misc]  # knox has no types
     """Get a token for a name and a password, by basic authentication or in the body."""
 
-    authentication_classes = (BasicAuthentication,)
+    authentication_classes = (Basic,)
     permission_classes = (AllowAny,)
     throttle_classes = (ScopedRateThrottle,)
     throttle_scope = "login"

@@ -177,7 +177,7 @@ REST_FRAMEWORK = {
         "rest_framework.filters.SearchFilter",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["occm_project.api.parsing.StorableJSONParser"],
     "DEFAULT_THROTTLE_RATES": {"login": env.str("OCCM_LOGIN_RATE", default="30/min")},
     "NUM_PROXIES": env.int("OCCM_PROXIES", default=0),  # whose X-Forwarded-For is believed
     "URL_FORMAT_OVERRIDE": None,

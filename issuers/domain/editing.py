@@ -16,6 +16,7 @@ from issuers.domain import rules
 from issuers.models import Issuer, IssuerHealth
 
 FIELDS = Issuer.configured()
+LISTS = Issuer.lists()
 SCHEME_FIELDS = frozenset({"server_url", "tls_enabled", *rules.TLS_STORE})
 NAMED = 10  # certificates that a message lists before it only counts
 FORGOTTEN: dict[str, Any] = {
@@ -96,6 +97,8 @@ def _check(issuer: Issuer, *, before: Mapping[str, Any] | None = None) -> None:
         issuer.full_clean()
     except ValidationError as error:
         found = error.error_dict
+    for field, advice in _not_even_empty(issuer):
+        found.setdefault(field, [ValidationError(advice, code="invalid")])
     for field, advice in rules.broken(issuer, invalid=frozenset(found)):
         found.setdefault(field, []).append(ValidationError(advice, code="invalid"))
     if before is not None:
@@ -103,6 +106,16 @@ def _check(issuer: Issuer, *, before: Mapping[str, Any] | None = None) -> None:
             found.setdefault(field, []).append(ValidationError(advice, code="in_use"))
     if found:
         raise ValidationError(found)
+
+
+def _not_even_empty(issuer: Issuer) -> rules.Broken:
+    """Yield the fields that hold what Django takes for empty, but no list or text of ours."""
+    for name in FIELDS:
+        value = getattr(issuer, name)
+        if value is None:
+            yield name, "This field cannot be null."
+        elif name in LISTS and not isinstance(value, list):
+            yield name, "Give a list of keys of the secret."
 
 
 def _frozen(issuer: Issuer, before: Mapping[str, Any], *, invalid: frozenset[str]) -> rules.Broken:
@@ -135,6 +148,9 @@ def _save(issuer: Issuer) -> None:
     try:
         with transaction.atomic():
             issuer.save()
-    except IntegrityError:  # the name was taken between the check and here
+    except IntegrityError:
+        if not Issuer.objects.filter(name=issuer.name).exclude(pk=issuer.pk).exists():
+            raise
+        # taken between the check and here
         taken = issuer.unique_error_message(Issuer, ("name",))
         raise ValidationError({"name": [taken]}) from None

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
@@ -43,6 +44,12 @@ class TokenScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]
 
     target_class = "occm_project.api.access.TokenAuthentication"
     name = "token"
+
+
+class BasicLoginScheme(BasicScheme):  # type: ignore[no-untyped-call]
+    """Tells the schema about the login's basic authentication; found by being a subclass."""
+
+    target_class = "occm_project.login.Basic"
 
 
 class Schema(AutoSchema):

@@ -1,10 +1,13 @@
 """Saving and deleting issuers that nothing refers to yet: which fields go together."""
 
 from datetime import timedelta
+from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection, transaction
 
 from issuers.domain import editing, rules
 from issuers.models import Issuer, IssuerHealth
@@ -109,6 +112,11 @@ def test_what_is_left_out_gets_the_guides_defaults() -> None:
         ({"trust_store_secret": ""}, {"trust_store_secret"}),
         ({"trust_store_root_ca_certs": []}, {"trust_store_root_ca_certs"}),
         ({"trust_store_root_ca_certs": "root.pem"}, {"trust_store_root_ca_certs"}),
+        ({"other_signature_extra_certs": None}, {"other_signature_extra_certs"}),
+        ({"other_signature_extra_certs": ""}, {"other_signature_extra_certs"}),
+        ({"tls_trusted_certs": {}}, {"tls_trusted_certs"}),
+        ({"issuer_dn": None}, {"issuer_dn"}),
+        ({"tls_enabled": None}, {"tls_enabled"}),
         ({"tls_enabled": True}, {"server_url", *rules.TLS_STORE}),
         (TLS | {"tls_enabled": False}, {"server_url", *rules.TLS_STORE}),
         (TLS | {"tls_trusted_certs": []}, {"tls_trusted_certs"}),
@@ -154,16 +162,26 @@ def test_a_name_can_be_used_once() -> None:
     assert caught.value.message_dict == {"name": ["Issuer with this Name already exists."]}
 
 
-def test_a_name_taken_between_check_and_save_is_told_like_any_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    an_issuer(name="ca")
-    monkeypatch.setattr(Issuer, "full_clean", lambda _: None)  # as if it was free at the check
+@pytest.mark.django_db(transaction=True)
+def test_a_name_taken_between_check_and_save_is_told_like_any_other() -> None:
+    saving = Event()
 
+    def be_quicker() -> None:
+        with transaction.atomic():
+            an_issuer(name="ca")
+            saving.set()
+            sleep(0.3)  # not committed yet: the other's check finds the name free
+        connection.close()
+
+    quicker = Thread(target=be_quicker)
+    quicker.start()
+    saving.wait(10)
     with pytest.raises(ValidationError) as caught:
         an_issuer(name="ca")
+    quicker.join(10)
 
     assert caught.value.message_dict == {"name": ["Issuer with this Name already exists."]}
+    assert Issuer.objects.count() == 1
 
 
 def test_a_worker_looks_at_the_secrets_at_once_after_every_save() -> None:

@@ -64,6 +64,8 @@ def test_basic_authentication_gets_a_token_too() -> None:
         ({"data": {}}, 400),
         ({"data": CREDENTIALS | {"username": ["operator"]}}, 400),
         (basic("operator", "wrong"), 401),
+        (basic("oper\x00ator", "correct horse"), 401),
+        ({"data": CREDENTIALS | {"username": "oper\x00ator"}}, 400),
         ({"headers": {"Authorization": "Basic !"}}, 401),
     ],
     ids=str,
