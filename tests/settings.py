@@ -10,14 +10,15 @@ from pathlib import Path
 
 _SQLITE = Path(tempfile.gettempdir()) / f"occm-tests-{os.getpid()}.sqlite3"
 
-for _name, _value in {
+defaults = {
     "SECRET_KEY": "for tests only, and therefore no secret at all",
     "ALLOWED_HOSTS": "localhost,127.0.0.1",
     "DATABASE_URL": "sqlite://:memory:",
     "REDIS_URL": "memory://",
     "OCCM_SECRET_STORE": "folder:/nonexistent/occm-tests",
     "OCCM_FIELD_KEYS": "A" * 43 + "=",
-}.items():
+}
+for _name, _value in defaults.items():
     os.environ.setdefault(_name, _value)
 
 from occm_project.settings import *  # noqa: E402, F403 - only now is all there that they read

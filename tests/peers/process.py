@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -29,7 +29,7 @@ class Process:
     command: Sequence[str]
     log: Path
     ready: Callable[["Process"], bool]
-    environ: Mapping[str, str] = field(default_factory=dict)  # on top of ours
+    environ: Mapping[str, str] | None = None  # ours
     user: str | None = None  # whom to run it as, where we are root
     patience: float = 60
     farewell: signal.Signals = signal.SIGTERM
@@ -51,7 +51,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environ},
+                env=self.environ,
                 cwd=self.log.parent,
                 start_new_session=True,
             )
