@@ -10,6 +10,7 @@ def main() -> None:
     if os.environ.get("OCCM_EMBEDDED"):
         from occm_project import embedded
 
+        sys.argv[0] = "./occm manage"  # the name that help shows
         os.umask(0o077)  # database, logs, sockets: all for this user only
         try:
             embedded.fill(os.environ)
