@@ -6,7 +6,7 @@ It checks nothing of its own accord, so that a test sees what the demo CA really
 import os
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.asn1 import encode_der
@@ -43,7 +43,10 @@ PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUs
 
 
 class Client:
-    """`ask` sends one body and returns the decoded answer. Header fields can be overridden."""
+    """`ask` sends one body and returns the decoded answer. Header fields can be overridden.
+
+    `certs` are its extraCerts; a message can go without protection or with a spoiled one.
+    """
 
     def __init__(self, ca: DemoCA, credentials: Credentials | Identity, *, now: datetime) -> None:
         if isinstance(credentials, Identity):
@@ -54,6 +57,8 @@ class Client:
         self.id = os.urandom(16)
         self.nonce = b""
         self.their_nonce: bytes | None = None
+        self.certs = credentials.sent_certs
+        self.protection: Literal["right", "spoiled", "none"] = "right"
 
     def ask(self, body: Body, **header: Any) -> PKIMessage:
         answer = codec.decode(self.ca.answer(self.write(body, **header), now=self.now))
@@ -73,12 +78,13 @@ class Client:
             sender_kid=self.credentials.sender_kid,
             protection_alg=seal.algorithm,
         )
-        return codec.encode(
-            replace(plain, **header),
-            body,
-            protect=seal.protect,
-            extra_certs=self.credentials.sent_certs,
-        )
+        protect = {
+            "right": seal.protect,
+            "spoiled": lambda part: seal.protect(part + b"!"),
+            "none": None,
+        }[self.protection]
+        whole = replace(plain, **header)
+        return codec.encode(whole, body, protect=protect, extra_certs=self.certs)
 
     def enroll(self, body: Ir | Kur) -> x509.Certificate:
         """Go all the way to the pkiConf."""
@@ -121,9 +127,12 @@ def ir(key: PrivateKey, **options: Any) -> Ir:
     return Ir((request(key, **options),))
 
 
-def kur(key: PrivateKey, *, old: x509.Certificate, **options: Any) -> Kur:
-    issuer = asn1.wrap(0xA4, old.issuer.public_bytes())
-    cert_id = encode_der(asn1.CertId(issuer=asn1.raw(issuer), serial_number=old.serial_number))
+def kur(
+    key: PrivateKey, *, old: x509.Certificate, issuer: x509.Name | None = None, **options: Any
+) -> Kur:
+    """Ask to update `old`, naming its issuer or another one."""
+    name = asn1.wrap(0xA4, (issuer or old.issuer).public_bytes())
+    cert_id = encode_der(asn1.CertId(issuer=asn1.raw(name), serial_number=old.serial_number))
     return Kur((request(key, controls=(Control(OLD_CERT_ID, cert_id),), **options),))
 
 

@@ -1,10 +1,12 @@
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from cmp import asn1, codec
@@ -12,6 +14,7 @@ from cmp.errors import Unprotected
 from cmp.messages import (
     CertConf,
     CertRepMessage,
+    CertReqMsg,
     CertStatus,
     CertTemplate,
     ErrorMsg,
@@ -80,6 +83,13 @@ def occm(ca: DemoCA) -> Identity:
     return an_identity(ca, now=NOW)
 
 
+def a_csr(common_name: str = "nrf") -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    csr = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.DER)
+
+
 # --- what a healthy CA does
 
 
@@ -145,15 +155,12 @@ def test_kur_supersedes_the_old_certificate_once_the_new_one_is_confirmed(
 
 
 def test_p10cr_is_answered_by_cp_without_a_request_id(ca: DemoCA, occm: Identity) -> None:
-    key = generate_key()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "amf")])
-    csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     client = Client(ca, occm, now=NOW)
 
-    cp = client.ask(P10cr(csr.public_bytes(serialization.Encoding.DER)))
+    cp = client.ask(P10cr(a_csr("amf")))
     pkiconf = client.ask(confirmation(granted(cp), cert_req_id=-1))
 
-    assert granted(cp).subject == name
+    assert granted(cp).subject.rfc4514_string() == "CN=amf"
     assert pkiconf.body == PkiConf()
 
 
@@ -323,6 +330,16 @@ def test_transaction_ids_are_used_once(ca: DemoCA, client: Client) -> None:
     assert [failure(while_open), failure(later)] == ["transactionIdInUse"] * 2
 
 
+def test_transaction_ids_are_not_reused_while_waiting(ca: DemoCA, client: Client) -> None:
+    ca.polls = 1
+    client.ask(ir(generate_key()))
+
+    again = client.ask(ir(generate_key()))
+
+    assert failure(again) == "transactionIdInUse"
+    assert len(ca.open_transactions) == 1
+
+
 def test_keys_are_certified_once(ca: DemoCA) -> None:
     key = generate_key()
     by_mac(ca, now=NOW).enroll(ir(key))
@@ -354,6 +371,27 @@ def test_headers_are_checked(client: Client, header: dict[str, object], bit: str
     assert failure(answer) == bit
 
 
+@pytest.mark.parametrize("protection", ["none", "spoiled"])
+def test_requests_are_protected(
+    ca: DemoCA, occm: Identity, protection: Literal["none", "spoiled"]
+) -> None:
+    answers = []
+    for client in (by_mac(ca, now=NOW), Client(ca, occm, now=NOW)):
+        client.protection = protection
+        answers.append(client.ask(ir(generate_key())))
+
+    assert [failure(each) for each in answers] == ["badMessageCheck"] * 2
+    assert [each.asked_by for each in ca.issued] == ["ir"]  # occm's own
+
+
+def test_signer_has_to_come_along_with_every_message(ca: DemoCA, occm: Identity) -> None:
+    client = Client(ca, occm, now=NOW)
+    certificate = granted(client.ask(ir(generate_key())))
+    client.certs = ()
+
+    assert failure(client.ask(confirmation(certificate))) == "addInfoNotAvailable"
+
+
 def test_recipient_may_be_left_open(client: Client) -> None:
     nobody = x509.DirectoryName(x509.Name([]))
 
@@ -377,6 +415,36 @@ def test_sender_of_a_mac_is_checked_when_told(ca: DemoCA, client: Client) -> Non
 
     assert failure(refused) == "badMessageCheck"
     granted(by_mac(ca, now=NOW).ask(ir(generate_key())))
+
+
+def test_vendors_devices_may_ask_for_certificates_and_no_more(ca: DemoCA, occm: Identity) -> None:
+    vendor, other = (Pki.generate(name, now=NOW, design=Design(intermediates=0)) for name in "AB")
+    ca = DemoCA(pki=ca.pki, register=ca.register, vendor_roots=(vendor.root,))
+
+    granted(Client(ca, vendor.signer, now=NOW).ask(ir(generate_key())))
+    revoking = Client(ca, vendor.signer, now=NOW).ask(rr(occm.certificate))
+    untrusted = Client(ca, other.signer, now=NOW).ask(ir(generate_key()))
+
+    assert failure(revoking) == "notAuthorized"
+    assert failure(untrusted) == "signerNotTrusted"
+
+
+def test_certificate_forged_to_a_known_number_is_not_known(ca: DemoCA, occm: Identity) -> None:
+    key = generate_key()
+    forged = (
+        x509.CertificateBuilder()
+        .serial_number(occm.certificate.serial_number)
+        .subject_name(occm.certificate.subject)
+        .issuer_name(occm.certificate.issuer)
+        .public_key(key.public_key())
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+
+    answer = Client(ca, Identity(key, forged), now=NOW).ask(ir(generate_key()))
+
+    assert failure(answer) == "signerNotTrusted"
 
 
 def test_strangers_and_the_expired_may_not_sign(ca: DemoCA, occm: Identity) -> None:
@@ -437,13 +505,39 @@ def test_recip_nonce_is_checked(client: Client) -> None:
     assert failure(answer) == "badRecipientNonce"
 
 
+def test_certconf_names_the_request(ca: DemoCA, client: Client) -> None:
+    certificate = granted(client.ask(ir(generate_key())))
+
+    answer = client.ask(confirmation(certificate, cert_req_id=1))
+
+    assert failure(answer) == "badCertId"
+    assert ca.issued[0].state is State.UNCONFIRMED
+
+
 def test_possession_has_to_be_proven(ca: DemoCA) -> None:
     by_another = by_mac(ca, now=NOW).ask(ir(generate_key(), prove_by=generate_key()))
-    unproven = request(generate_key())
-    missing = by_mac(ca, now=NOW).ask(Ir((type(unproven)(unproven.cert_req),)))
+    unproven = CertReqMsg(request(generate_key()).cert_req)
+    missing = by_mac(ca, now=NOW).ask(Ir((unproven,)))
+    csr = bytearray(a_csr())
+    csr[-1] ^= 1
+    spoiled = by_mac(ca, now=NOW).ask(P10cr(bytes(csr)))
 
-    assert [failure(by_another), failure(missing)] == ["badPOP"] * 2
+    assert [failure(each) for each in (by_another, missing, spoiled)] == ["badPOP"] * 3
     assert ca.issued == []
+
+
+def test_one_certificate_is_asked_for_at_a_time_and_by_strong_keys(ca: DemoCA) -> None:
+    weak = rsa.generate_private_key(65537, 1024)
+
+    two = by_mac(ca, now=NOW).ask(Ir((request(generate_key()), request(generate_key()))))
+    short = by_mac(ca, now=NOW).ask(ir(weak))
+    nonsense = by_mac(ca, now=NOW).ask(P10cr(b"\x30\x00"))
+
+    assert [failure(each) for each in (two, short, nonsense)] == [
+        "badRequest",
+        "badCertTemplate",
+        "badDataFormat",
+    ]
 
 
 def test_request_for_another_issuer_is_refused(ca: DemoCA, client: Client) -> None:
@@ -456,6 +550,9 @@ def test_kur_has_to_be_signed_and_name_a_good_certificate(ca: DemoCA, occm: Iden
     nrf = Client(ca, occm, now=NOW).enroll(ir(generate_key()))
     gone = Client(ca, occm, now=NOW).enroll(ir(generate_key()))
     Client(ca, occm, now=NOW).ask(rr(gone))
+    later = Client(ca, occm, now=NOW + timedelta(hours=1))
+    ca.validity = timedelta(minutes=10)
+    expired = Client(ca, occm, now=NOW).enroll(ir(generate_key()))
 
     def refusal(body: Kur, client: Client | None = None) -> str:
         return failure((client or Client(ca, occm, now=NOW)).ask(body))
@@ -464,6 +561,8 @@ def test_kur_has_to_be_signed_and_name_a_good_certificate(ca: DemoCA, occm: Iden
     assert refusal(Kur((request(generate_key()),))) == "badCertId"
     assert refusal(kur(generate_key(), old=ca.pki.signer.certificate)) == "badCertId"
     assert refusal(kur(generate_key(), old=gone)) == "certRevoked"
+    assert refusal(kur(generate_key(), old=expired), later) == "badCertId"
+    assert refusal(kur(generate_key(), old=nrf, issuer=ca.pki.root.subject)) == "badCertId"
     assert refusal(kur(generate_key(), old=nrf, subject="/CN=amf")) == "badCertTemplate"
     granted(Client(ca, occm, now=NOW).ask(kur(generate_key(), old=nrf)))
 
