@@ -33,6 +33,10 @@ def _script(request: HttpRequest) -> str:
     return static("occm/occm.js")
 
 
+def _icon(request: HttpRequest) -> str:
+    return static("occm/icon.svg")
+
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "OCCM",
     "SITE_HEADER": "OCCM",
@@ -40,6 +44,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "verified_user",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
     "STYLES": [_style],
     "SCRIPTS": [_script],
     "COLORS": {

@@ -78,8 +78,10 @@ def _name(name: x509.GeneralName) -> str:
             return f"IP {address}"
         case x509.UniformResourceIdentifier(value=value):
             return f"URI {value}"
+        case x509.RFC822Name(value=value):
+            return f"email {value}"
         case other:
-            return str(other)
+            return str(other.value)
 
 
 USAGES = (

@@ -110,7 +110,16 @@ function selecting(part) {
   return !selection.isCollapsed && part.contains(selection.anchorNode);
 }
 
+/* What unfold's templates leave out for those who listen: the main part, and icons without words. */
+function forListeners() {
+  document.getElementById("main")?.setAttribute("role", "main");
+  document.querySelectorAll(".material-symbols-outlined").forEach((icon) => {
+    if (icon.parentElement.textContent.trim() !== icon.textContent.trim()) icon.ariaHidden = "true";
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  forListeners();
   document.querySelectorAll("form").forEach(followFields);
   document.querySelectorAll("[data-live]").forEach(keepLive);
   tick();

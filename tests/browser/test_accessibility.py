@@ -1,0 +1,65 @@
+"""No page keeps anybody out: axe finds nothing serious, in light and dark, wide and narrow."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+from certificates.models import MaybeIssued
+from tests.browser.conftest import Open
+from tests.certificates.standings import failing, ready
+from tests.factories import NOW, a_certificate, an_identity
+from tests.issuers.factories import an_issuer
+
+SERIOUS = {"serious", "critical"}
+PAGES = (
+    "/admin/",
+    "/admin/issuers/issuer/",
+    "/admin/issuers/issuer/add/",
+    "/admin/issuers/issuer/{issuer}/view/",
+    "/admin/issuers/issuer/{issuer}/change/",
+    "/admin/issuers/issuer/{issuer}/delete/",
+    "/admin/certificates/certificate/",
+    "/admin/certificates/certificate/add/",
+    "/admin/certificates/certificate/{certificate}/view/",
+    "/admin/certificates/certificate/{certificate}/change/",
+    "/admin/certificates/certificate/{certificate}/delete/",
+    "/admin/certificates/enrollment/",
+    "/admin/certificates/maybeissued/",
+)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_serious(open_page: Open, path: str, dark: bool) -> None:
+    issuer = an_issuer()
+    an_identity(issuer=issuer)
+    certificate = failing(a_certificate(issuer=issuer, dns_names=["a.example.org"]))
+    ready(issuer=issuer, days=-3)
+    ready(issuer=issuer, days=3)
+    MaybeIssued.objects.create(
+        certificate_name="gone",
+        issuer_name="ca1",
+        transaction_id="00" * 16,
+        sent_at=NOW,
+        reason="no answer",
+        public_key_sha256="0" * 64,
+    )
+
+    page = open_page(path.format(issuer=issuer.pk, certificate=certificate.pk), dark=dark)
+    page.wait_for_load_state("networkidle")
+    found = Axe().run(page).response["violations"]
+
+    assert [
+        f"{each['id']} ({each['impact']}): {node['html'][:160]}"
+        for each in found
+        if each["impact"] in SERIOUS
+        for node in each["nodes"]
+    ] == []
+
+
+def test_an_open_dialog_is_accessible(open_page: Open) -> None:
+    page = open_page(f"/admin/certificates/certificate/{failing().pk}/view/")
+    page.get_by_role("button", name="Recreate now").click()
+
+    found = Axe().run(page, context="dialog").response["violations"]
+
+    assert [each["id"] for each in found if each["impact"] in SERIOUS] == []
