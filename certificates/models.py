@@ -197,6 +197,12 @@ class Certificate(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def not_null(cls) -> tuple["models.Field[Any, Any]", ...]:
+        """Return the columns that are filled in before saving and hold no NULL."""
+        columns = cls._meta.concrete_fields
+        return tuple(c for c in columns if c.editable and not (c.null or c.primary_key))
+
 
 class Output(models.Model):
     """A secret key that a certificate writes. Unique: no two certificates write the same one."""

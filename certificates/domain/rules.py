@@ -9,7 +9,7 @@ from functools import reduce
 from operator import or_
 
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import JSONField, Q
 
 from certificates.domain.places import identity_keys, inputs, outputs
 from certificates.models import Certificate, Output
@@ -57,6 +57,8 @@ def check(certificate: Certificate) -> None:
         except ValidationError as error:
             for field, errors in error.error_dict.items():
                 found.setdefault(field, []).extend(errors)
+    for field, advice in _not_even_empty(certificate):
+        found.setdefault(field, [ValidationError(advice, code="invalid")])
     for fields, rule in RULES:
         if found.keys().isdisjoint(fields):
             for field, advice in rule(certificate):
@@ -228,6 +230,16 @@ RULES: tuple[tuple[Collection[str], Callable[[Certificate], Broken]], ...] = (
     (("cert_type", "issuer", *OUTPUTS, *CHAIN_OUTPUT), nobody_else_writes_there),
     (("cert_type", "issuer", *OUTPUTS, *CHAIN_OUTPUT), nobody_reads_an_input_there),
 )
+
+
+def _not_even_empty(certificate: Certificate) -> Broken:
+    """Yield the fields that hold what Django takes for empty, but no text or list of ours."""
+    for field in Certificate.not_null():
+        value = getattr(certificate, field.attname)
+        if value is None:
+            yield field.name, "This field cannot be null."
+        elif isinstance(field, JSONField) and not isinstance(value, list):
+            yield field.name, "Give a list."
 
 
 def _identity_outputs(certificate: Certificate) -> Iterator[tuple[str, str]]:
