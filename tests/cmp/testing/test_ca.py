@@ -32,7 +32,9 @@ from cmp.messages import (
     PKIStatusInfo,
     PollRep,
     PollReq,
+    RevDetails,
     Rp,
+    Rr,
 )
 from cmp.protection import (
     MacCredentials,
@@ -178,6 +180,23 @@ def test_rr_revokes(ca: DemoCA, occm: Identity) -> None:
     assert entry.state is State.REVOKED
 
 
+def test_rr_names_one_certificate_of_this_ca(ca: DemoCA, occm: Identity) -> None:
+    mine = rr(occm.certificate)
+
+    two = Client(ca, occm, now=NOW).ask(Rr(mine.details * 2))
+    unknown = Client(ca, occm, now=NOW).ask(rr(ca.pki.signer.certificate))
+    of_another = Client(ca, occm, now=NOW).ask(
+        Rr((RevDetails(CertTemplate(serial_number=occm.certificate.serial_number)),))
+    )
+
+    assert [failure(each) for each in (two, unknown, of_another)] == [
+        "badRequest",
+        "badCertId",
+        "badCertId",
+    ]
+    assert ca.issued[0].state is State.VALID
+
+
 @pytest.mark.parametrize("key", ["EC384", "ED25519", "RSA"])
 def test_certconf_hash_is_that_of_the_certificates_signature(key: str) -> None:
     pki = Pki.generate("Any", now=NOW, design=Design(key=key, digest=hashes.SHA384()))  # type: ignore[arg-type]
@@ -223,6 +242,17 @@ def test_unconfirmed_certificates_are_revoked_in_time(ca: DemoCA, client: Client
 
     assert failure(late) == "certRevoked"
     assert ca.issued[0].reason == "not confirmed in time"
+
+
+def test_certificates_may_be_good_without_confirmation(ca: DemoCA, client: Client) -> None:
+    ca.require_confirm = False
+    certificate = granted(client.ask(ir(generate_key())))
+    before = ca.issued[0].state
+
+    pkiconf = client.ask(confirmation(certificate))
+
+    assert (before, ca.issued[0].state) == (State.VALID, State.VALID)
+    assert pkiconf.body == PkiConf()
 
 
 def test_implicit_confirmation_is_granted_only_to_who_asks_and_if_allowed(ca: DemoCA) -> None:
@@ -273,6 +303,17 @@ def test_polling_takes_as_many_rounds_as_told(ca: DemoCA, client: Client) -> Non
     assert isinstance(pollrep.body, PollRep)
     assert pollrep.body.entries[0].check_after == timedelta(seconds=7)
     assert list(ca.asked) == ["ir", "pollReq", "pollReq", "certConf"]
+
+
+def test_pollreq_names_what_is_waited_for(ca: DemoCA, client: Client) -> None:
+    ca.polls = 1
+    client.ask(ir(generate_key()))
+
+    wrong = client.ask(PollReq((1,)))
+    unknown = by_mac(ca, now=NOW).ask(PollReq((0,)))
+
+    assert [failure(wrong), failure(unknown)] == ["badRequest"] * 2
+    assert ca.issued == []
 
 
 def test_final_answer_may_carry_the_nonce_of_the_request(ca: DemoCA, client: Client) -> None:
@@ -381,6 +422,8 @@ def test_requests_are_protected(
         answers.append(client.ask(ir(generate_key())))
 
     assert [failure(each) for each in answers] == ["badMessageCheck"] * 2
+    told = " ".join(status(each).status_string[0] for each in answers)
+    assert ("unprotected messages are not accepted" in told) == (protection == "none")
     assert [each.asked_by for each in ca.issued] == ["ir"]  # occm's own
 
 
@@ -608,8 +651,9 @@ def test_genm_gets_a_new_root_when_there_is_one(ca: DemoCA, occm: Identity) -> N
     none_yet = ask_genm(ca, occm, asking)
     ca.root_update = ca.pki.successor(now=NOW)
     update = ask_genm(ca, occm, asking)
+    of_another = ask_genm(ca, occm, InfoTypeAndValue(ROOT_CA_CERT, b"\x05\x00"))
 
-    assert none_yet == InfoTypeAndValue(ROOT_CA_KEY_UPDATE)
+    assert none_yet == of_another == InfoTypeAndValue(ROOT_CA_KEY_UPDATE)
     assert update.value is not None
     new_root, new_with_old, old_with_new = asn1.elements(update.value)
     assert new_root.parse(x509.Certificate) == ca.root_update.root.certificate

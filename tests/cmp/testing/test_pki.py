@@ -112,9 +112,9 @@ def test_validity_is_capped_by_policy_and_by_the_issuing_ca(pki: Pki) -> None:
     by_ca = pki.issuing.issue(template(), now=NOW, validity=timedelta(days=36500))
 
     assert honoured.not_valid_after_utc == NOW + timedelta(days=10)
+    assert honoured.not_valid_before_utc == pki.issuing.certificate.not_valid_before_utc
     assert by_policy.not_valid_after_utc == NOW + timedelta(minutes=10)
     assert by_ca.not_valid_after_utc == pki.issuing.certificate.not_valid_after_utc
-    assert by_ca.not_valid_before_utc == pki.issuing.certificate.not_valid_before_utc
 
 
 @pytest.mark.parametrize(
