@@ -1,13 +1,15 @@
 """CMP (RFC 9810, profiled by RFC 9483) as a client speaks it: no Django, no clock, no database.
 
-Read in this order: `messages` (what is said), `transaction` (who may say what next), `protection`
-(how it is authenticated), `trust` (whom to believe), `codec` (how it looks in DER), `http` (how it
-travels).
+Read in this order: `messages` (what is said), `request` (what a client may ask), `states` and
+`transaction` (who may say what next), `authentication` (whose word it is) with `protection` (how it
+is proven) and `trust` (whom to believe), `acceptance` (what an answer must be), `codec` (how it
+looks in DER), `http` (how it travels).
 
-`http` is the only module here that touches the network. Everything else turns values into values,
-so a test is bytes in and bytes out, and a transaction survives the worker that began it.
+`http`, with `connection`, is all here that touches the network. Everything else turns values into
+values, so a test is bytes in and bytes out, and a transaction survives the worker that began it.
 """
 
+from cmp.acceptance import Issued
 from cmp.errors import (
     BadHttp,
     CmpError,
@@ -23,31 +25,47 @@ from cmp.errors import (
     Unprotected,
     Unreachable,
 )
-from cmp.messages import CertTemplate, PKIStatus
+from cmp.messages import CertTemplate, InfoTypeAndValue, PKIStatus
 from cmp.names import format_name, parse_name, same_name
+from cmp.profile import Profile
 from cmp.protection import Credentials, MacCredentials, SignatureCredentials
+from cmp.request import Ask, Certify, Enroll, Request, Revoke, SignCsr, Update
+from cmp.states import State
+from cmp.transaction import Transaction
 from cmp.trust import TrustStore
 
 __all__ = [
+    "Ask",
     "BadHttp",
     "CertTemplate",
+    "Certify",
     "CmpError",
     "Credentials",
+    "Enroll",
     "Expired",
+    "InfoTypeAndValue",
+    "Issued",
     "LocalError",
     "MacCredentials",
     "Malformed",
     "NoAnswer",
     "OutOfSequence",
     "PKIStatus",
+    "Profile",
     "Rejected",
     "RemoteError",
+    "Request",
+    "Revoke",
+    "SignCsr",
     "SignatureCredentials",
+    "State",
+    "Transaction",
     "TransportError",
     "TrustStore",
     "Unacceptable",
     "Unprotected",
     "Unreachable",
+    "Update",
     "format_name",
     "parse_name",
     "same_name",
