@@ -16,7 +16,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from cmp.testing import Behaviour, DemoCA, Pki, Refusal, Register, serve, tls_context
+from cmp.testing import Behaviour, DemoCA, Design, Pki, Refusal, Register, serve, tls_context
+from cmp.testing.pki import DEMO
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -39,6 +40,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--name", default="Demo CA 1", help="in its certificates' names, when they are made")
     add("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     add("--port", type=int, default=0, help="default: a free one")
+    add("--hosts", nargs="+", default=DEMO.hosts, help="names in the certificate for --https")
     add("--https", action="store_true", help="with a certificate of its own PKI")
     add("--reference", default="demo", help="names the shared secret in senderKID")
     add("--mac-secret-file", type=Path, help="holds the shared secret; without it, no MAC")
@@ -57,7 +59,8 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     options = arguments().parse_args(argv)
     now = datetime.now(UTC)
-    pki = Pki.open(options.folder, options.name, now=now)
+    design = Design(hosts=tuple(options.hosts))
+    pki = Pki.open(options.folder, options.name, now=now, design=design)
     secrets = {}
     if options.mac_secret_file:
         secret = options.mac_secret_file.read_bytes().strip()

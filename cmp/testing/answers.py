@@ -77,7 +77,9 @@ class Pen:
             protect=_spoiled(seal.protect)
             if befalls(behaviour.spoil_protection, to)
             else seal.protect,
-            extra_certs=self._extra_certs(answer.body, credentials),
+            extra_certs=()
+            if befalls(behaviour.omit_extra_certs, to)
+            else self._extra_certs(answer.body, credentials),
         )
 
     def _credentials(self, peer: Peer | None) -> Credentials:
@@ -89,8 +91,6 @@ class Pen:
     def _extra_certs(self, body: Body, credentials: Credentials) -> tuple[x509.Certificate, ...]:
         """The signer first (RFC 9483, 3.3), then the chain of whatever needs one."""
         behaviour = self.behaviour
-        if behaviour.omit_extra_certs:
-            return ()
         signer = credentials.sent_certs
         chain = self.pki.chain if signer or isinstance(body, CertRepMessage) else ()
         if chain and behaviour.root_in_extra_certs:

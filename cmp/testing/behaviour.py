@@ -4,7 +4,7 @@ Plain attributes named by what they do, set before or between questions. Every d
 a strict, healthy CA. A `Fault` is True, False, a `When`, or a function that looks at the question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -66,7 +66,7 @@ class Mishap(StrEnum):
     HTML_503 = auto()  # turned away at the door: the CA never saw the question
     GARBAGE = auto()  # 200, application/pkixcmp, and no PKIMessage inside
     TRUNCATION = auto()  # ends before its Content-Length
-    DROP = auto()  # processed, then the connection closes without a word
+    DROP = auto()  # the connection closes without a word
     STALL = auto()  # processed, then nothing for as long as the client waits
     DRIP = auto()  # a byte at a time
 
@@ -78,6 +78,7 @@ class Reply:
     der: bytes = field(repr=False)
     delay: timedelta = timedelta(0)
     mishap: Mishap | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,11 @@ class Behaviour:
     # How answers look
     sign_mac_answers: bool = False
     pbmac1: bool = False  # RFC 9481, 6.1.2, instead of the older password-based MAC
-    omit_extra_certs: bool = False
+    omit_extra_certs: Fault = False
     extra_chain_order: Literal["ordered", "reversed", "with unrelated"] = "ordered"
     root_in_extra_certs: bool = False
     ca_pubs: bool = False  # the root in caPubs
-    omit_header: frozenset[str] = frozenset()  # of sender_nonce, message_time, sender_kid
+    omit_header: frozenset[str] = frozenset()  # PKIHeader's names: sender_nonce, message_time …
     # Refusals and faults of the CA
     refuse: Refusal | None = None
     refuse_when: Fault = True
@@ -132,6 +133,7 @@ class Behaviour:
     delay: timedelta = timedelta(0)
     garbage: Fault = False
     truncate: Fault = False
+    lose_request: Fault = False
     drop_connection: Fault = False
     stall: Fault = False
     drip: Fault = False
@@ -140,12 +142,14 @@ class Behaviour:
     # HTTP
     http11_only: bool = False
     http10_refusal: int = 505  # the status for it; 0 closes the connection without a word
+    refusal_status: int = 200  # of refusals in CMP; some CAs send theirs with 400
     chunked: bool = False
     close_always: bool = False  # after each answer, in spite of the keep-alive promised
 
     def turned_away(self, question: PKIMessage) -> Mishap | None:
         """Say what keeps a question from the CA altogether."""
-        return Mishap.HTML_503 if befalls(self.http_503_html, question) else None
+        ways = ((self.http_503_html, Mishap.HTML_503), (self.lose_request, Mishap.DROP))
+        return _first(ways, question)
 
     def mishap(self, question: PKIMessage) -> Mishap | None:
         """Say what befalls the answer on its way back."""
@@ -156,4 +160,8 @@ class Behaviour:
             (self.stall, Mishap.STALL),
             (self.drip, Mishap.DRIP),
         )
-        return next((mishap for fault, mishap in ways if befalls(fault, question)), None)
+        return _first(ways, question)
+
+
+def _first(ways: Iterable[tuple[Fault, Mishap]], question: PKIMessage) -> Mishap | None:
+    return next((mishap for fault, mishap in ways if befalls(fault, question)), None)

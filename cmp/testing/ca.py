@@ -10,7 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from cryptography import x509
@@ -43,7 +43,7 @@ from cmp.messages import (
 )
 from cmp.names import same_name
 from cmp.testing import genm
-from cmp.testing.answers import Outgoing, Pen
+from cmp.testing.answers import Outgoing, Pen, is_refusal
 from cmp.testing.behaviour import CERTIFICATION, Behaviour, Reply, befalls, body_name
 from cmp.testing.certification import IMPLICIT_CONFIRM, Certification, response
 from cmp.testing.exchange import NO_CERT_REQ_ID, PATIENCE, Exchange, Exchanges
@@ -56,6 +56,9 @@ from cmp.trust import TrustStore
 CONFIRM_WAIT_TIME = x509.ObjectIdentifier("1.3.6.1.5.5.7.4.14")
 Finish = Callable[[datetime], Body]
 NULL_DN = x509.DirectoryName(x509.Name([]))
+NOBODYS = PKIMessage(  # stands for bytes that are no message: nobody to address in the answer
+    PKIHeader(NULL_DN, NULL_DN), ErrorMsg(PKIStatusInfo(PKIStatus.rejection))
+)
 REMEMBERED = 100_000  # questions
 
 
@@ -106,21 +109,16 @@ class DemoCA(Behaviour):
         """Return the answer, and what is to become of it on its way back."""
         with self.lock:
             self.sweep(now=now)
-            unread: ErrorMsg | None = None
+            unread: Refused | None = None
             try:
                 question = codec.decode(der)
-            except Malformed as error:  # nobody to address, nothing to refer to
-                unread = ErrorMsg(Refused("badDataFormat", str(error)).info)
-                question = PKIMessage(PKIHeader(NULL_DN, NULL_DN), unread)
+            except Malformed as error:
+                question, unread = NOBODYS, Refused("badDataFormat", str(error))
             self._note("malformed" if unread else body_name(question), question)
             if mishap := self.turned_away(question):
                 return Reply(b"", self.delay, mishap)
-            if unread is None:
-                answer = self._answer(question, now)
-            else:
-                outgoing = Outgoing(unread, os.urandom(16))
-                answer = self._pen.write(outgoing, to=question, peer=None, now=now)
-            return Reply(answer, self.delay, self.mishap(question))
+            body, answer = self._answer(question, unread, now)
+            return Reply(answer, self.delay, self.mishap(question), is_refusal(body))
 
     def sweep(self, *, now: datetime) -> None:
         """Revoke what was not confirmed in time; forget clients that do not come back."""
@@ -142,9 +140,13 @@ class DemoCA(Behaviour):
         self.asked.append(name)
         self.counts[name] += 1
 
-    def _answer(self, question: PKIMessage, now: datetime) -> bytes:
+    def _answer(
+        self, question: PKIMessage, unread: Refused | None, now: datetime
+    ) -> tuple[Body, bytes]:
         peer = exchange = None
         try:
+            if unread is not None:
+                raise unread
             peer = self._gate.authenticate(question, now=now)
             exchange = self._find(question, peer)
             if exchange is None:
@@ -161,7 +163,7 @@ class DemoCA(Behaviour):
                 recip_nonce = exchange.request.header.sender_nonce
             info = self._general_info(exchange, body)
         answer = Outgoing(body, nonce, recip_nonce, info)
-        return self._pen.write(answer, to=question, peer=peer, now=now)
+        return body, self._pen.write(answer, to=question, peer=peer, now=now)
 
     def _find(self, question: PKIMessage, peer: Peer) -> Exchange | None:
         """Return the transaction a question goes on with; None if it begins one."""
@@ -229,8 +231,11 @@ class DemoCA(Behaviour):
             if exchange.answer is None:
                 raise Refused("badRequest", "there is nothing to poll for")
             return exchange.answer  # it was lost on the way
+        if exchange.poll_at and now < exchange.poll_at:
+            self.counts["pollReq too early"] += 1
         if exchange.polls_left > 0:
             exchange.polls_left -= 1
+            exchange.poll_at = now + timedelta(seconds=int(self.check_after.total_seconds()))
             return PollRep((PollRepEntry(awaited, self.check_after),))
         exchange.finish = None
         return self._complete(exchange, finish, now)

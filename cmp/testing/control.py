@@ -3,6 +3,7 @@
 Times are seconds, sets are lists, a `When` and a `Refusal` are objects of their fields.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from cmp.testing.behaviour import Behaviour, Fault, Refusal, When
 from cmp.testing.ca import DemoCA
 from cmp.testing.register import Issued
 
+SHOWN = 1000  # certificates, the latest
 KNOBS = {knob.name: knob for knob in fields(Behaviour)}
 
 
@@ -30,12 +32,13 @@ def report(ca: DemoCA, *, now: datetime) -> dict[str, Any]:
         ca.sweep(now=now)
         return {
             "knobs": {name: _plain(getattr(ca, name)) for name in KNOBS},
-            "counts": dict(ca.counts),
+            "counts": ca.counts,
             "open_transactions": [
                 {"id": each.id.hex(), "asked": each.asked, "until": each.until.isoformat()}
                 for each in ca.open_transactions
             ],
-            "issued": [_entry(each) for each in ca.register],
+            "states": Counter(each.state for each in ca.register),
+            "issued": [_entry(each) for each in ca.issued[-SHOWN:]],
         }
 
 

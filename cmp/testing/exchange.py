@@ -12,7 +12,7 @@ from cmp.testing.register import Issued
 
 PATIENCE = timedelta(days=1)  # a client that has not polled for so long has given up
 NO_CERT_REQ_ID = -1  # a p10cr has none, an error body waits for none: RFC 9810, 5.3.22
-REMEMBERED = 10_000  # closed transactions whose answers can still be repeated
+REMEMBERED = 1000  # closed transactions whose answers can still be repeated
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class Exchange:
     cert_req_id: int = NO_CERT_REQ_ID
     our_nonces: list[bytes] = field(default_factory=list)
     polls_left: int = 0
+    poll_at: datetime | None = None  # the client was asked not to come before
     finish: Callable[[datetime], Body] | None = None  # what is still to be done, while polled
     answer: Body | None = None
     issued: Issued | None = None

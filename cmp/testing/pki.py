@@ -138,10 +138,10 @@ class Pki:
         )
 
     @classmethod
-    def open(cls, folder: Path, name: str, *, now: datetime) -> Self:
+    def open(cls, folder: Path, name: str, *, now: datetime, design: Design = DEMO) -> Self:
         """Load the PKI kept in `folder`; on the first visit make one and save it there."""
         if not (folder / "digest").exists():
-            cls.generate(name, now=now).save(folder)
+            cls.generate(name, now=now, design=design).save(folder)
         return cls.load(folder)
 
     def _files(self) -> Iterator[tuple[str, Identity]]:

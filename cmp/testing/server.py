@@ -178,7 +178,8 @@ class Conversation(socketserver.StreamRequestHandler):
         ca = self.server.ca
         reply = ca.respond(request.body, now=self.server.clock())
         self.server.stopping.wait(reply.delay.total_seconds())
-        answer = Response(HTTPStatus.OK, PKIXCMP, reply.der)
+        status = HTTPStatus(ca.refusal_status) if reply.refused else HTTPStatus.OK
+        answer = Response(status, PKIXCMP, reply.der)
         match reply.mishap:
             case None:
                 return self._send(request, answer)

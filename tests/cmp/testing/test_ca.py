@@ -305,6 +305,18 @@ def test_polling_takes_as_many_rounds_as_told(ca: DemoCA, client: Client) -> Non
     assert list(ca.asked) == ["ir", "pollReq", "pollReq", "certConf"]
 
 
+def test_polls_that_come_too_early_are_counted(ca: DemoCA) -> None:
+    ca.polls, ca.check_after = 3, timedelta(seconds=7)
+    client = by_mac(ca, now=NOW)
+    client.ask(ir(generate_key()))
+
+    for seconds in (0, 6, 13):
+        client.now = NOW + timedelta(seconds=seconds)
+        client.ask(PollReq((0,)))
+
+    assert ca.count("pollReq too early") == 1
+
+
 def test_pollreq_names_what_is_waited_for(ca: DemoCA, client: Client) -> None:
     ca.polls = 1
     client.ask(ir(generate_key()))

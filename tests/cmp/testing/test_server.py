@@ -19,7 +19,7 @@ from cmp import codec
 from cmp.errors import Malformed
 from cmp.messages import PkiConf
 from cmp.protection import MacCredentials, verify_mac
-from cmp.testing import DemoCA, Pki, Server, State, When, serve, tls_context
+from cmp.testing import DemoCA, Pki, Refusal, Server, State, When, serve, tls_context
 from cmp.testing.keys import generate_key
 from cmp.testing.pki import pem
 from tests.cmp.testing.client import Client, by_mac, confirmation, granted, ir
@@ -200,6 +200,23 @@ def test_connection_may_drop_after_the_request_was_processed(ca: DemoCA, server:
     assert raw(server, an_ir(ca)) == b""
     assert raw(server, an_ir(ca)) != b""
     assert len(ca.issued) == 2
+
+
+def test_request_may_be_lost_before_it_was_processed(ca: DemoCA, server: Server) -> None:
+    ca.lose_request = True
+
+    assert raw(server, an_ir(ca)) == b""
+    assert ca.issued == []
+
+
+def test_refusals_may_come_with_a_status_of_their_own(ca: DemoCA, server: Server) -> None:
+    ca.refuse, ca.refusal_status = Refusal(), 400
+
+    refused = raw(server, an_ir(ca))
+    ca.refuse = None
+
+    assert refused.startswith(b"HTTP/1.0 400 Bad Request\r\nContent-Type: application/pkixcmp")
+    assert raw(server, an_ir(ca)).startswith(b"HTTP/1.0 200 OK")
 
 
 def test_503_turns_requests_away_before_the_ca_sees_them(ca: DemoCA, server: Server) -> None:
@@ -427,6 +444,7 @@ def test_process_keeps_root_and_register_across_restarts(tmp_path: Path) -> None
         x509.load_pem_x509_certificate(root).subject.rfc4514_string() == "CN=Kept Root,O=OCCM demo"
     )
     assert [each["state"] for each in report["issued"]] == [State.VALID]
+    assert report["states"] == {State.VALID: 1}
     assert report["knobs"]["polls"] == 3
     assert granted(ip).not_valid_after_utc - now < timedelta(minutes=10, seconds=5)
     assert granted(ip).public_bytes(Encoding.DER)
