@@ -79,10 +79,10 @@ def delete(*, issuer: Issuer) -> None:
     try:
         row.delete()
     except ProtectedError as error:
-        errands = ", ".join(sorted(str(kept) for kept in error.protected_objects)[:NAMED])
+        under_way = {str(getattr(kept, "certificate", kept)) for kept in error.protected_objects}
         raise IssuerInUse(
-            f"Issuer {row} cannot be deleted: still under way with it: {errands}. "
-            "Wait for them or stop them first."
+            f"Issuer {row} cannot be deleted: requests to it are under way for certificates: "
+            f"{', '.join(sorted(under_way)[:NAMED])}. Wait for them or stop them first."
         ) from None
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from certificates.models import Certificate
+from certificates.models import Certificate, Enrollment
 from issuers.domain import editing
 from issuers.models import Issuer
 from tests.issuers.factories import NOW, an_issuer
@@ -157,6 +157,27 @@ def test_it_cannot_be_deleted_while_certificates_refer_to_it() -> None:
     Certificate.objects.all().delete()
     editing.delete(issuer=issuer)
     assert not Issuer.objects.exists()
+
+
+def test_a_destination_cannot_be_deleted_while_a_certificate_is_moving_there() -> None:
+    source, destination = in_use(by=1), an_issuer()
+    errand = Enrollment.objects.create(
+        certificate=source.certificates.get(),
+        issuer=destination,
+        issuer_name=destination.name,
+        kind=Enrollment.Kind.MIGRATE,
+        request={},
+        created_at=NOW,
+    )
+
+    with pytest.raises(editing.IssuerInUse, match=r"under way for certificates: nf01\. Wait"):
+        editing.delete(issuer=destination)
+    errand.phase = Enrollment.Phase.FAILED
+    errand.save()
+    editing.delete(issuer=destination)
+
+    errand.refresh_from_db()
+    assert (errand.issuer, errand.issuer_name) == (None, destination.name)
 
 
 @pytest.mark.django_db(transaction=True)
