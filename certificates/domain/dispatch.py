@@ -22,6 +22,7 @@ from django.db.models.functions import RowNumber
 from certificates.domain import identity
 from certificates.domain.errands import signed_by_identity
 from certificates.models import Enrollment
+from cmp import State
 from issuers.models import IssuerHealth
 
 Kind, Phase = Enrollment.Kind, Enrollment.Phase
@@ -31,8 +32,8 @@ CALL_AGAIN = timedelta(seconds=60)  # nobody came at first: workers are away, or
 STALLED = timedelta(seconds=5)  # a message out for longer makes its issuer suspect
 SUSPECT_SHARE = 5  # suspect issuers share one in so many slots
 WRITING = (Phase.ISSUED, Phase.DELIVERING)
-CONFIRM_NEXT = ("GRANTED", "CONFIRMING", "REFUSING")  # cmp.State
-POLL_NEXT = ("WAITING", "POLLED")
+CONFIRM_NEXT = (State.GRANTED, State.CONFIRMING, State.REFUSING)
+POLL_NEXT = (State.WAITING, State.POLLED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,10 +212,10 @@ def _unanswered(
     late = enrollment.confirm_until is not None and now >= enrollment.confirm_until
     match enrollment.state:
         case State.REQUESTED if isinstance(error, Unreachable):
-            enrollment.keep(**recorded, **_unsent())
+            enrollment.keep(**recorded | _unsent())
         case State.REQUESTED if isinstance(error, BadHttp) and _turned_away(error):
             begin_anew(enrollment, **recorded)
-        case State.POLLED:
+        case State.POLLED if not late:
             enrollment.keep(**recorded, **_as_before(enrollment, State.WAITING))
         case State.CONFIRMING if not late:
             enrollment.keep(**recorded, **_as_before(enrollment, State.GRANTED))
@@ -231,8 +231,8 @@ def _refused(enrollment: Enrollment, error: CmpError, recorded: dict[str, Any]) 
     if enrollment.kind == Kind.RENEW and automatic and unknown:
         reason = f"the CA would not renew it: {', '.join(sorted(unknown))}"
         changes |= errands.recreating_instead(enrollment, reason=reason)
-    confirming = enrollment.state == State.CONFIRMING  # else it has issued nothing, or took it back
-    begin_anew(enrollment, lost=str(error) if confirming else "", **changes)
+    granted = bool(enrollment.certificate_der)  # else it has issued nothing, or took it back
+    begin_anew(enrollment, lost=str(error) if granted else "", **changes)
 
 
 def _unsent() -> dict[str, Any]:

@@ -8,9 +8,7 @@ from django.db.models import Prefetch
 from certificates.domain.errands import emptied, signed_by_identity
 from certificates.models import Certificate, Enrollment, Readiness
 
-BEING_REPLACED = (Enrollment.Phase.ISSUED, Enrollment.Phase.DELIVERING)
 LOOK_AGAIN = timedelta(seconds=30)  # at an obstacle; when it is gone, the rows are woken
-GRANTED = ("GRANTED", "CONFIRMING")  # cmp.State: the CA has issued, it is not delivered yet
 
 
 def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
@@ -19,7 +17,9 @@ def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
     An issuer that is left out has a certificate fit to sign with.
     """
     errands = Prefetch(
-        "enrollments", Enrollment.objects.open().only("certificate", "phase", "state"), "errands"
+        "enrollments",
+        Enrollment.objects.open().only("certificate", "issued_fingerprint"),
+        "errands",
     )
     found = dict.fromkeys(
         issuers, "the OCCM certificate of this issuer: there is none, add it first"
@@ -33,7 +33,7 @@ def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
                 f"OCCM certificate {row}: it is {row.readiness}"
                 f"{f' ({row.attention})' if row.attention else ''}"
             )[:300]
-        elif any(one.phase in BEING_REPLACED or one.state in GRANTED for one in row.errands):
+        elif any(one.issued_fingerprint for one in row.errands):  # granted, and not delivered
             found[row.issuer_id] = f"OCCM certificate {row}: it is being replaced"
         else:
             del found[row.issuer_id]

@@ -5,7 +5,9 @@ signer of an open transaction is pinned, for the CA would not know another.
 """
 
 import base64
+import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,7 +21,7 @@ from certificates.models import Certificate, Enrollment
 from cmp import Credentials, Profile, SignatureCredentials, TrustStore, format_name
 from issuers.domain import channel
 from issuers.domain.channel import ConfigurationError
-from secretstore import ABSENT, SecretKeyRef, SecretMissing, SecretStore
+from secretstore import ABSENT, Conflict, SecretKeyRef, SecretMissing, SecretStore
 
 Signer = Enrollment.Signer
 
@@ -36,10 +38,10 @@ class Means:
 
     @property
     def signer_fingerprint(self) -> str:
-        """The SHA-256 of the signer's certificate; empty where a MAC protects."""
+        """The SHA-256 of the signer's certificate; where a MAC protects, of its reference."""
         if isinstance(self.credentials, SignatureCredentials):
             return fingerprint(self.credentials.certificate)
-        return ""
+        return hashlib.sha256(self.credentials.reference).hexdigest()
 
 
 def gather(enrollment: Enrollment, secrets: SecretStore) -> Means:
@@ -51,11 +53,10 @@ def gather(enrollment: Enrollment, secrets: SecretStore) -> Means:
     issuer = enrollment.ca
     trust = channel.trust_store(issuer, secrets=secrets)
     trust = replace(trust, intermediates=(*trust.intermediates, *_bundle(enrollment, secrets)))
-    initial = enrollment.signer == Signer.INITIAL
     found = Means(
         _credentials(enrollment, secrets),
         trust,
-        channel.profile(issuer, trust=trust, initial=initial),
+        channel.profile(issuer),
     )
     pinned = enrollment.signer_fingerprint
     if pinned and pinned != found.signer_fingerprint:
@@ -78,7 +79,8 @@ def check(enrollment: Enrollment, means: Means, secrets: SecretStore, *, now: da
             raise ConfigurationError(f"the request would be signed with {_described(signer)}")
     for namespace, secret in sorted({(ref.namespace, ref.secret) for ref in places(enrollment)}):
         if not _present(secrets, namespace, secret).exists:  # so that a missing namespace shows now
-            secrets.write(namespace, secret, {"tls.crt": b""}, version=None, dry_run=True)
+            with suppress(Conflict):  # somebody has created it meanwhile
+                secrets.write(namespace, secret, {"tls.crt": b""}, version=None, dry_run=True)
 
 
 def old_certificate(enrollment: Enrollment, means: Means) -> x509.Certificate:

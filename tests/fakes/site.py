@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 import secretstore
-from certificates.domain import dispatch, enroll
+from certificates.domain import dispatch, enroll, watch
 from certificates.domain.dispatch import Call
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment
-from cmp import BadHttp, NoAnswer, Unreachable, format_name
+from cmp import BadHttp, CertTemplate, NoAnswer, Unreachable, format_name
 from cmp.testing import DemoCA, Pki
 from cmp.testing.behaviour import Mishap
 from issuers.models import Issuer
@@ -119,6 +121,35 @@ class Site:
         mine = enroll.claim(pk=call.enrollment, fence=call.fence, now=self.clock())
         if mine is not None:
             enroll.advance(mine, self.world)
+
+    def look(self) -> None:
+        """Look at the MANUAL certificates that are due for it."""
+        while watch.look(secrets=self.secrets, now=self.clock()):
+            pass
+
+    def provide(
+        self,
+        issuer: Issuer,
+        secret: str,
+        *,
+        days: int = 100,
+        key: str = "tls.key",
+        cert: str = "tls.crt",
+    ) -> None:
+        """Put a new pair, certified by the issuer's CA, into a secret, as an operator does."""
+        now, private_key = self.clock(), ec.generate_private_key(ec.SECP256R1())
+        template = CertTemplate(
+            subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "provided")]),
+            public_key=private_key.public_key(),
+            not_after=now + timedelta(days=days),
+        )
+        pki = self.cas[issuer.pk].pki
+        leaf = pki.issuing.issue(template, now=now, validity=timedelta(days=days))
+        values = {
+            key: secretstore.encode_private_key(private_key, "PEM"),
+            cert: secretstore.encode_chain([leaf, *pki.chain]),
+        }
+        self.put("ns1", secret, values)
 
     def run_until(self, done: Callable[[], bool], *, at_most: timedelta) -> None:
         """Let time pass, second by second."""

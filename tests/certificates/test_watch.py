@@ -1,0 +1,174 @@
+"""D5: the key and certificate that an operator provides are taken over as they are."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certificates.domain import lifecycle, watch
+from certificates.models import Certificate, Enrollment
+from cmp import format_name
+from cmp.testing import DemoCA, Pki
+from issuers.models import Issuer
+from secretstore import Unavailable
+from tests.factories import NOW, a_certificate, an_identity
+from tests.fakes.site import Site
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manual(issuer: Issuer) -> Certificate:
+    return a_certificate(issuer=issuer, creation_mode="MANUAL", secret="nf-tls")
+
+
+def test_a_pair_in_place_is_ready_whatever_it_says(
+    site: Site, issuer: Issuer, manual: Certificate
+) -> None:
+    site.provide(issuer, "nf-tls")
+
+    site.look()
+
+    manual.refresh_from_db()
+    assert site.readiness(manual) == "READY"
+    assert manual.not_after == NOW + timedelta(days=100)
+    assert manual.renew_at is not None
+    assert manual.renew_at <= NOW + timedelta(days=70)
+    assert (manual.attention, manual.delivered_at) == ("", None)
+    assert not Enrollment.objects.filter(certificate=manual).exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (None, "does not exist"),
+        ({"tls.key": b"no key"}, "tls.crt"),
+        ({"tls.crt": b"no certificate", "tls.key": b"no key"}, "cannot be read"),
+    ],
+)
+def test_what_is_missing_is_said_and_looked_for_again(
+    site: Site,
+    manual: Certificate,
+    issuer: Issuer,
+    values: dict[str, bytes] | None,
+    said: str,
+) -> None:
+    if values:
+        site.put("ns1", "nf-tls", values)
+    site.look()
+    manual.refresh_from_db()
+    assert site.readiness(manual) == "NOT_READY"
+    assert said in manual.attention
+
+    site.provide(issuer, "nf-tls")
+    site.clock.forward(seconds=10)
+    site.look()
+
+    manual.refresh_from_db()
+    assert (site.readiness(manual), manual.attention) == ("READY", "")
+
+
+def test_a_key_that_is_anothers_is_not_ready(
+    site: Site, issuer: Issuer, manual: Certificate
+) -> None:
+    site.provide(issuer, "nf-tls")
+    site.provide(issuer, "other")
+    stray = site.secrets.read("ns1", "other").data["tls.key"]
+    site.put("ns1", "nf-tls", {"tls.key": stray})
+
+    site.look()
+
+    manual.refresh_from_db()
+    assert site.readiness(manual) == "NOT_READY"
+    assert "not the private key" in manual.attention
+
+
+def test_expiry_shows_without_a_look(site: Site, issuer: Issuer, manual: Certificate) -> None:
+    site.provide(issuer, "nf-tls", days=1)
+    site.look()
+
+    site.clock.forward(days=1)
+
+    assert site.readiness(manual) == "EXPIRED"
+
+
+def test_unreadable_is_not_changed(site: Site, issuer: Issuer, manual: Certificate) -> None:
+    site.provide(issuer, "nf-tls")
+    site.look()
+    site.secrets.outage = Unavailable("the API server is down")
+    site.clock.forward(seconds=60)
+
+    site.look()
+
+    manual.refresh_from_db()
+    assert site.readiness(manual) == "READY"
+    assert "API server is down" in manual.attention
+
+
+def test_a_secret_that_is_gone_is_noticed(site: Site, issuer: Issuer, manual: Certificate) -> None:
+    site.provide(issuer, "nf-tls")
+    site.look()
+    del site.secrets.secrets["ns1", "nf-tls"]
+    site.clock.forward(seconds=59)
+    site.look()
+    assert site.readiness(manual) == "READY"
+
+    site.clock.forward(seconds=1)
+    site.look()
+
+    assert site.readiness(manual) == "NOT_READY"
+
+
+def test_a_look_does_not_undo_what_was_delivered_meanwhile(
+    site: Site, issuer: Issuer, manual: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.provide(issuer, "nf-tls")
+    site.look()
+    find = watch._find
+
+    def slow(row: Certificate, secrets: Any) -> Any:
+        found = find(row, secrets)
+        lifecycle.recreate(manual, now=site.clock())
+        site.run()
+        return found
+
+    monkeypatch.setattr(watch, "_find", slow)
+    site.clock.forward(seconds=60)
+    assert watch.look(secrets=site.secrets, now=site.clock())
+
+    manual.refresh_from_db()
+    assert manual.serial_number == f"{site.leaf(manual).serial_number:x}"
+
+
+class TestIdentity:
+    @pytest.fixture
+    def issuer(self, site: Site) -> Issuer:
+        """An issuer that knows us by a certificate only; it is the OCCM certificate (A5)."""
+        mac = ("namespace", "secret", "password_key", "reference_key")
+        pki = Pki.generate("Manual CA", now=NOW - timedelta(days=1))
+        recipient = format_name(pki.signer.certificate.subject)
+        empty = {f"mac_{field}": "" for field in mac}
+        return site.add_ca(
+            DemoCA(pki=pki, vendor_roots=(pki.root,)),
+            initial_auth_type="",
+            recipient_dn=recipient,
+            **empty,
+        )
+
+    def test_a_manual_one_is_not_asked_for_and_signs_the_first_request(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        identity = an_identity(issuer=issuer, creation_mode="MANUAL")
+        site.look()
+        site.run()
+        assert site.readiness(certificate) == "NOT_READY"
+        assert "NOT_READY" in site.errand(certificate).waiting_for
+
+        site.provide(issuer, issuer.other_signature_secret, key="key.pem", cert="cert.pem")
+        site.clock.forward(seconds=10)
+        site.look()
+        site.run()
+
+        assert site.readiness(identity) == site.readiness(certificate) == "READY"
+        assert site.cas[issuer.pk].count("ir") == 1
