@@ -151,13 +151,13 @@ class Site:
         }
         self.put("ns1", secret, values)
 
-    def run_until(self, done: Callable[[], bool], *, at_most: timedelta) -> None:
-        """Let time pass, second by second."""
+    def run_until(self, done: Callable[[], bool], *, at_most: timedelta, step: float = 1) -> None:
+        """Let time pass, in steps of seconds."""
         end = self.clock() + at_most
         while not done():
             assert self.clock() < end, "it takes too long"
             self.run()
-            self.clock.forward(seconds=1)
+            self.clock.forward(seconds=step)
 
     def value(self, certificate: Certificate, output: str) -> bytes:
         """Return what lies at one of a certificate's outputs now."""
