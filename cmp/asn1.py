@@ -24,7 +24,7 @@ from cryptography.hazmat.asn1 import (
 )
 
 T = TypeVar("T")
-type_and_any = Annotated[list[TLV], Size(min=1, max=2)]
+TypeAndAny = Annotated[list[TLV], Size(min=1, max=2)]
 
 
 @sequence
@@ -50,7 +50,7 @@ class Header:
     sender_nonce: Annotated[bytes | None, Explicit(5)]
     recip_nonce: Annotated[bytes | None, Explicit(6)]
     free_text: Annotated[list[str] | None, Explicit(7)]
-    general_info: Annotated[list[type_and_any] | None, Explicit(8)]
+    general_info: Annotated[list[TypeAndAny] | None, Explicit(8)]
 
 
 @sequence
@@ -102,7 +102,7 @@ class CertRequest:
 @sequence
 class POPOSigningKey:
     poposk_input: Annotated[list[TLV] | None, Implicit(0)]
-    algorithm_identifier: type_and_any
+    algorithm_identifier: TypeAndAny
     signature: BitString
 
 
@@ -142,7 +142,7 @@ class CertResponse:
 
 @sequence
 class CertRepMessage:
-    ca_pubs: Annotated[list[x509.Certificate] | None, Explicit(1)]
+    ca_pubs: Annotated[list[TLV] | None, Explicit(1)]
     response: list[CertResponse]
 
 
@@ -207,7 +207,7 @@ class RevRepContent:
 
 @sequence
 class GenContent:
-    items: list[type_and_any]
+    items: list[TypeAndAny]
 
 
 @sequence
@@ -222,17 +222,17 @@ class PBMParameter:
     """RFC 9810, 5.1.3.1."""
 
     salt: bytes
-    owf: type_and_any
+    owf: TypeAndAny
     iteration_count: int
-    mac: type_and_any
+    mac: TypeAndAny
 
 
 @sequence
 class PBMAC1Params:
     """RFC 8018, A.5."""
 
-    key_derivation_func: type_and_any
-    message_auth_scheme: type_and_any
+    key_derivation_func: TypeAndAny
+    message_auth_scheme: TypeAndAny
 
 
 @sequence
@@ -261,6 +261,17 @@ class RSASSAPSSParams:
     trailer_field: Annotated[int | None, Explicit(3)]
 
 
+@sequence
+class OtherName:
+    type_id: x509.ObjectIdentifier
+    value: Annotated[TLV, Explicit(0)]
+
+
+@sequence
+class _Elements:
+    items: list[TLV]
+
+
 def wrap(tag: int, content: bytes) -> bytes:
     """Return DER of one element: identifier octet `tag`, minimal length, `content`."""
     size = len(content)
@@ -276,7 +287,8 @@ def sequence_of(content: bytes) -> bytes:
 
 def encode_list(wrapper: object) -> bytes:
     """Return the DER of the SEQUENCE OF inside a wrapper of one field."""
-    return bytes(decode_der(TLV, encode_der(wrapper)).data)
+    der = encode_der(wrapper)  # ours, so its header is two octets or as many as it says
+    return der[2:] if der[1] < 0x80 else der[2 + (der[1] & 0x7F) :]
 
 
 def decode_list(wrapper: type[T], content: bytes) -> T:
@@ -287,11 +299,6 @@ def decode_list(wrapper: type[T], content: bytes) -> T:
 def raw(der: bytes) -> TLV:
     """Make DER at hand fit where a structure wants a raw element."""
     return decode_der(TLV, der)
-
-
-@sequence
-class _Elements:
-    items: list[TLV]
 
 
 def elements(der: bytes) -> list[TLV]:
