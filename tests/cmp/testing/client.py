@@ -5,12 +5,15 @@ It checks nothing of its own accord, so that a test sees what the demo CA really
 
 import os
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.asn1 import encode_der
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cmp import algorithms, asn1, codec
 from cmp.messages import (
@@ -39,6 +42,8 @@ from cmp.testing import DemoCA
 from cmp.testing.keys import Identity, PrivateKey, generate_key
 from cmp.testing.wanted import OLD_CERT_ID
 
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SECRET = MacCredentials(b"nobody knows it", b"nf1")
 PURPOSES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
 
 
@@ -121,6 +126,13 @@ def request(
     signer = algorithms.signer(prove_by or key, "SHA256")
     proof = signer.sign(codec.encode_cert_request(cert_req))
     return CertReqMsg(cert_req, ProofOfPossession(signer.algorithm, proof))
+
+
+def a_csr(common_name: str = "nrf") -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    csr = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return csr.public_bytes(Encoding.DER)
 
 
 def ir(key: PrivateKey, **options: Any) -> Ir:

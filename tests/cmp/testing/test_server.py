@@ -1,81 +1,20 @@
 import http.client
-import json
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from cmp import codec
 from cmp.errors import Malformed
 from cmp.messages import PkiConf
-from cmp.protection import MacCredentials, verify_mac
-from cmp.testing import DemoCA, Pki, Refusal, Server, State, When, serve, tls_context
+from cmp.testing import DemoCA, Refusal, Server, When, serve, tls_context
 from cmp.testing.keys import generate_key
 from cmp.testing.pki import pem
-from tests.cmp.testing.client import Client, by_mac, confirmation, granted, ir
-
-NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-PKIXCMP = {"Content-Type": "application/pkixcmp"}
-
-
-@pytest.fixture(scope="module")
-def pki() -> Pki:
-    return Pki.generate("Demo CA 1", now=NOW)
-
-
-@pytest.fixture
-def ca(pki: Pki) -> DemoCA:
-    return DemoCA(pki=pki, secrets={b"nf1": b"a secret"})
-
-
-@pytest.fixture
-def server(ca: DemoCA) -> Iterator[Server]:
-    with serve(ca, clock=lambda: NOW) as server:
-        yield server
-
-
-@pytest.fixture
-def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(*address(server), timeout=10)
-    yield connection
-    connection.close()
-
-
-def address(server: Server) -> tuple[str, int]:
-    host, port = server.server_address[:2]
-    return str(host), int(port)
-
-
-def an_ir(ca: DemoCA) -> bytes:
-    return by_mac(ca, now=NOW).write(ir(generate_key()))
-
-
-def raw(server: Server, der: bytes, *, version: str = "1.0", more: str = "") -> bytes:
-    """Send one request over a connection of its own; return all that comes until it closes."""
-    head = f"POST /pkix/ HTTP/{version}\r\nHost: ca\r\nContent-Type: application/pkixcmp\r\n"
-    head += f"Content-Length: {len(der)}\r\n{more}\r\n"
-    with socket.create_connection(address(server), timeout=10) as client:
-        client.sendall(head.encode() + der)
-        return b"".join(iter(lambda: client.recv(65536), b""))
-
-
-def post(connection: http.client.HTTPConnection, der: bytes) -> bytes:
-    connection.request("POST", "/pkix/", der, PKIXCMP)
-    response = connection.getresponse()
-    body = response.read()
-    assert (response.status, response.headers["Content-Type"]) == (200, PKIXCMP["Content-Type"])
-    return body
-
+from tests.cmp.testing.client import NOW, by_mac, confirmation, granted, ir
+from tests.cmp.testing.wire import PKIXCMP, address, an_ir, post, raw
 
 # --- HTTP as it should be
 
@@ -308,161 +247,3 @@ def test_who_speaks_no_tls_disturbs_nobody(ca: DemoCA) -> None:
         granted(codec.decode(post(connection, an_ir(ca))))
         connection.close()
         silent.close()
-
-
-# --- the control path
-
-
-def test_control_turns_knobs_and_reads_counters(
-    connection: http.client.HTTPConnection, ca: DemoCA
-) -> None:
-    knobs = {
-        "polls": 2,
-        "check_after": 0.5,
-        "stall": {"bodies": ["certConf"], "chance": 0.5, "times": 3},
-        "refuse": {"failures": ["badPOP"], "text": ["no"]},
-        "omit_header": ["message_time"],
-        "retry_after": None,
-        "extra_chain_order": "reversed",
-        "chunked": True,
-    }
-    post(connection, an_ir(ca))
-
-    connection.request("POST", "/control", json.dumps(knobs), {"Content-Type": "application/json"})
-    connection.getresponse().read()
-    connection.request("GET", "/control")
-    report = json.loads(connection.getresponse().read())
-
-    assert report["counts"] == {"ir": 1}
-    assert [each["asked"] for each in report["open_transactions"]] == ["ir"]
-    assert [each["serial"] for each in report["issued"]] == [f"{ca.issued[0].serial:x}"]
-    assert (ca.polls, ca.check_after) == (2, timedelta(seconds=0.5))
-    assert ca.stall == When(bodies=frozenset({"certConf"}), chance=0.5, times=3)
-    assert report["knobs"]["refuse"] == {
-        "failures": ["badPOP"],
-        "text": ["no"],
-        "status": "rejection",
-    }
-    assert {name: report["knobs"][name] for name in ("polls", "omit_header", "chunked")} == {
-        "polls": 2,
-        "omit_header": ["message_time"],
-        "chunked": True,
-    }
-
-
-@pytest.mark.parametrize(
-    ("knobs", "complaint"),
-    [
-        ({"pols": 2}, "no knob pols"),
-        ({"polls": "2"}, "polls: int is expected"),
-        ({"polls": 1, "chunked": 1}, "chunked: bool is expected"),
-        ({"stall": {"body": "ir"}}, "stall: "),
-        ({"extra_chain_order": "shuffled"}, "extra_chain_order: one of"),
-        ([1], ""),
-    ],
-)
-def test_knobs_that_do_not_fit_change_nothing(
-    connection: http.client.HTTPConnection, ca: DemoCA, knobs: object, complaint: str
-) -> None:
-    connection.request("POST", "/control", json.dumps(knobs), {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    answer = response.read().decode()
-
-    assert response.status == 400
-    assert complaint in answer
-    assert ca.polls == 0
-
-
-def test_control_shows_no_secret(connection: http.client.HTTPConnection) -> None:
-    connection.request("GET", "/control")
-
-    assert b"a secret" not in connection.getresponse().read()
-
-
-def test_web_pages_cannot_turn_knobs(connection: http.client.HTTPConnection) -> None:
-    form = {"Content-Type": "text/plain"}  # all a page of another origin can send without asking
-    connection.request("POST", "/control", '{"polls": 2}', form)
-
-    assert connection.getresponse().status == 415
-
-
-# --- as a process of its own
-
-
-class DemoProcess:
-    """`python -m cmp.testing` in a folder; `url` and `root` are what its READY line says."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "cmp.testing", "--folder", str(folder), *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        ready, url, root = self.process.stdout.readline().split()
-        assert ready == "READY"
-        self.host, _, port = url.removeprefix("url=http://").removesuffix("/pkix/").partition(":")
-        self.port = int(port)
-        self.root = Path(root.removeprefix("root="))
-
-    def post(self, path: str, body: bytes, content_type: str) -> bytes:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
-        connection.request("POST", path, body, {"Content-Type": content_type})
-        answer = connection.getresponse().read()
-        connection.close()
-        return answer
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        _, code = self.process.communicate(timeout=10), self.process.returncode
-        return code
-
-
-def test_process_keeps_root_and_register_across_restarts(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("a secret\n")
-    folder = tmp_path / "ca"
-    options = ("--name", "Kept", "--mac-secret-file", str(secret), "--validity", "10m")
-    first = DemoProcess(folder, *options)
-    pki = Pki.load(folder)
-    credentials = MacCredentials(b"a secret", b"demo")
-    now = datetime.now(UTC)
-    client = Client(DemoCA(pki=pki), credentials, now=now)
-    ip = codec.decode(first.post("/", client.write(ir(generate_key())), PKIXCMP["Content-Type"]))
-    verify_mac(ip, b"a secret")
-    client.their_nonce = ip.header.sender_nonce
-    first.post("/", client.write(confirmation(granted(ip))), PKIXCMP["Content-Type"])
-    root = first.root.read_bytes()
-    assert first.stop() == 0
-
-    second = DemoProcess(folder, *options, "--polls", "1")
-    report = json.loads(second.post("/control", b'{"polls": 3}', "application/json"))
-    assert second.stop() == 0
-
-    assert second.root.read_bytes() == root
-    assert (
-        x509.load_pem_x509_certificate(root).subject.rfc4514_string() == "CN=Kept Root,O=OCCM demo"
-    )
-    assert [each["state"] for each in report["issued"]] == [State.VALID]
-    assert report["states"] == {State.VALID: 1}
-    assert report["knobs"]["polls"] == 3
-    assert granted(ip).not_valid_after_utc - now < timedelta(minutes=10, seconds=5)
-    assert granted(ip).public_bytes(Encoding.DER)
-
-
-def test_process_stops_at_once_with_a_stalled_client(tmp_path: Path) -> None:
-    process = DemoProcess(tmp_path / "ca", "--stall")
-    client = socket.create_connection((process.host, process.port), timeout=10)
-    client.sendall(
-        b"POST / HTTP/1.0\r\nContent-Type: application/pkixcmp\r\nContent-Length: 1\r\n\r\nx"
-    )
-    client.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        client.recv(1)
-
-    begun = time.monotonic()
-    code = process.stop()
-
-    assert code == 0
-    assert time.monotonic() - begun < 5
-    client.close()
