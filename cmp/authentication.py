@@ -4,7 +4,7 @@ Fails closed: what is not shown to be the CA's raises Unprotected. The signature
 checked by `protection`, the path of its signer by `trust`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 
@@ -97,17 +97,22 @@ def _signer(
 
 def _candidates(
     message: PKIMessage, trust: TrustStore, known: x509.Certificate | None
-) -> Sequence[x509.Certificate]:
+) -> Iterator[x509.Certificate]:
     """RFC 9483, 3.3: the signer comes first in extraCerts; its key identifier is in senderKID.
 
     Both are hints: some CAs send no senderKID, a wrong one, or ours.
     """
     if trust.server_cert is not None:
-        return (trust.server_cert,)
-    brought = tuple(islice(message.extra_certs, MAX_CANDIDATES))
-    kid = message.header.sender_kid
-    every = dict.fromkeys((known, *brought) if known else brought)
-    return sorted(every, key=lambda one: kid is None or subject_key_identifier(one) != kid)
+        yield trust.server_cert
+        return
+    kid, others = message.header.sender_kid, []
+    brought = islice(message.extra_certs, MAX_CANDIDATES)
+    for one in dict.fromkeys((known, *brought) if known else brought):
+        if kid is None or subject_key_identifier(one) == kid:
+            yield one
+        else:
+            others.append(one)
+    yield from others
 
 
 def _require_sender(

@@ -20,7 +20,9 @@ from urllib.parse import SplitResult
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ProtocolError
@@ -152,6 +154,16 @@ class Adapter(HTTPAdapter):
 
     def cert_verify(self, *_: Any, **__: Any) -> None:
         """Leave it to our SSLContext, which always verifies."""
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        return request.path_url  # there is no proxy that would want more
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """Leave out cookies, history and encodings: they are half of the work, and not wanted."""
+        response = Response()
+        response.request, response.raw = req, resp
+        response.status_code, response.headers = resp.status, CaseInsensitiveDict(resp.headers)
+        return response
 
     def close(self) -> None:
         self._pool.close()

@@ -66,7 +66,9 @@ class TrustStore:
             if not self.allow_missing_digital_signature:
                 _require_digital_signature(certificate)
             if self.server_cert is None:
-                self._path_to_root(certificate, helpers, now)
+                found = _found(certificate, self, helpers := tuple(helpers))
+                if not any(all(_valid(one, now) for one in path) for path in found):
+                    found[:] = [self._path_to_root(certificate, helpers, now)]
             else:
                 _require_same(certificate, self.server_cert)
                 _path(certificate, (certificate,), (), now, partial=True)
@@ -103,6 +105,14 @@ class TrustStore:
         untrusted = (*self.intermediates, *islice(helpers, MAX_HELPERS))
         partial = not all(_self_signed(root) for root in self.roots)  # a sub-CA given as a root
         return _path(certificate, self.roots, untrusted, now, partial=partial)
+
+
+@lru_cache(maxsize=256)
+def _found(
+    certificate: x509.Certificate, store: TrustStore, helpers: Certificates
+) -> list[Certificates]:
+    """Remember the path of a signer, who signs thousands of answers: only time can break it."""
+    return []
 
 
 class _NoPathError(Exception):
@@ -227,10 +237,14 @@ def _require_sound(path: Certificates) -> None:
 
 
 def _may_issue(certificate: x509.Certificate, now: datetime) -> bool:
-    valid = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-    return valid and _is_ca(certificate)
+    return _valid(certificate, now) and _is_ca(certificate)
 
 
+def _valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+@lru_cache(maxsize=512)
 def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         constraints = _extension(certificate, x509.BasicConstraints)
