@@ -3,6 +3,8 @@
 Which database the tests run on is for the plugin `tests.databases`.
 """
 
+import os
+import random
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +16,13 @@ keep_to_loopback()
 
 # Folders whose tests share a server or a browser that is slow to start: one xdist worker each.
 TOGETHER = ("browser", "interop", "kubernetes")
+
+# Where tests are named after sets, xdist's workers have to order these alike to have the same tests.
+SEED = os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
+
+
+def pytest_report_header() -> str:
+    return f"PYTHONHASHSEED={SEED}"
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups as they are collected
