@@ -71,16 +71,14 @@ class Pen:
         if bare or befalls(behaviour.unprotected_answers, to):
             return codec.encode(header, answer.body, protect=None)
         seal = credentials.seal()
-        return codec.encode(
-            replace(header, protection_alg=seal.algorithm),
-            answer.body,
-            protect=_spoiled(seal.protect)
-            if befalls(behaviour.spoil_protection, to)
-            else seal.protect,
-            extra_certs=()
-            if befalls(behaviour.omit_extra_certs, to)
-            else self._extra_certs(answer.body, credentials),
-        )
+        protect = seal.protect
+        if befalls(behaviour.spoil_protection, to):
+            protect = _spoiled(protect)
+        extra_certs = self._extra_certs(answer.body, credentials)
+        if befalls(behaviour.omit_extra_certs, to):
+            extra_certs = ()
+        header = replace(header, protection_alg=seal.algorithm)
+        return codec.encode(header, answer.body, protect=protect, extra_certs=extra_certs)
 
     def _credentials(self, peer: Peer | None) -> Credentials:
         if peer is None or peer.reference is None or self.behaviour.sign_mac_answers:

@@ -42,11 +42,12 @@ from cmp.messages import (
     Rr,
 )
 from cmp.names import same_name
+from cmp.request import NO_CERT_REQ_ID
 from cmp.testing import genm
 from cmp.testing.answers import Outgoing, Pen, is_refusal
 from cmp.testing.behaviour import CERTIFICATION, Behaviour, Reply, befalls, body_name
 from cmp.testing.certification import IMPLICIT_CONFIRM, Certification, response
-from cmp.testing.exchange import NO_CERT_REQ_ID, PATIENCE, Exchange, Exchanges
+from cmp.testing.exchange import PATIENCE, Exchange, Exchanges
 from cmp.testing.gate import Gate, Peer
 from cmp.testing.pki import Pki, RootUpdate
 from cmp.testing.register import Issued, Register, State

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cmp.messages import Body, PKIMessage
+from cmp.request import NO_CERT_REQ_ID
 from cmp.testing.behaviour import body_name
 from cmp.testing.gate import Peer
 from cmp.testing.register import Issued
 
 PATIENCE = timedelta(days=1)  # a client that has not polled for so long has given up
-NO_CERT_REQ_ID = -1  # a p10cr has none, an error body waits for none: RFC 9810, 5.3.22
 REMEMBERED = 1000  # closed transactions whose answers can still be repeated
 
 

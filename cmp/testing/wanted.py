@@ -6,11 +6,10 @@ Looks at the request alone; whether the CA grants it is for `ca`, with its regis
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.asn1 import decode_der
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cmp import algorithms, asn1
-from cmp.errors import Unprotected
+from cmp import algorithms, codec
+from cmp.errors import Malformed, Unprotected
 from cmp.messages import (
     CertReqMsg,
     CertTemplate,
@@ -23,8 +22,8 @@ from cmp.messages import (
     PKIStatusInfo,
 )
 from cmp.names import format_name, same_name
+from cmp.request import OLD_CERT_ID
 
-OLD_CERT_ID = x509.ObjectIdentifier("1.3.6.1.5.5.7.5.1.5")  # id-regCtrl-oldCertID, RFC 4211, 6.5
 LEAST_RSA_BITS = 2048
 
 
@@ -94,10 +93,10 @@ def _old_serial(controls: tuple[Control, ...], authority: x509.Name) -> int | No
     if value is None:
         return None
     try:
-        old = decode_der(asn1.CertId, value)
-        issuer = decode_der(x509.Name, bytes(old.issuer.data))
-    except ValueError:
-        raise Refused("badDataFormat", "oldCertId does not parse") from None
-    if not same_name(issuer, authority):
+        old = codec.decode_cert_id(value)
+    except Malformed as error:
+        raise Refused("badDataFormat", str(error)) from None
+    issuer = old.issuer
+    if not isinstance(issuer, x509.DirectoryName) or not same_name(issuer.value, authority):
         raise Refused("badCertId", "oldCertId names a certificate of another CA")
     return old.serial_number

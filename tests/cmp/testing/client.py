@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cryptography import x509
-from cryptography.hazmat.asn1 import encode_der
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cmp import algorithms, asn1, codec
+from cmp import algorithms, codec
 from cmp.messages import (
     Body,
     CertConf,
+    CertId,
     CertRepMessage,
     CertReqMsg,
     CertRequest,
@@ -38,9 +38,9 @@ from cmp.messages import (
 )
 from cmp.names import parse_name
 from cmp.protection import Credentials, MacCredentials, SignatureCredentials
+from cmp.request import OLD_CERT_ID
 from cmp.testing import DemoCA
 from cmp.testing.keys import Identity, PrivateKey, generate_key
-from cmp.testing.wanted import OLD_CERT_ID
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SECRET = MacCredentials(b"nobody knows it", b"nf1")
@@ -143,9 +143,9 @@ def kur(
     key: PrivateKey, *, old: x509.Certificate, issuer: x509.Name | None = None, **options: Any
 ) -> Kur:
     """Ask to update `old`, naming its issuer or another one."""
-    name = asn1.wrap(0xA4, (issuer or old.issuer).public_bytes())
-    cert_id = encode_der(asn1.CertId(issuer=asn1.raw(name), serial_number=old.serial_number))
-    return Kur((request(key, controls=(Control(OLD_CERT_ID, cert_id),), **options),))
+    cert_id = CertId(x509.DirectoryName(issuer or old.issuer), old.serial_number)
+    control = Control(OLD_CERT_ID, codec.encode_cert_id(cert_id))
+    return Kur((request(key, controls=(control,), **options),))
 
 
 def rr(certificate: x509.Certificate) -> Rr:
