@@ -159,7 +159,7 @@ class DemoCA(Behaviour):
         nonce, recip_nonce = os.urandom(16), question.header.sender_nonce
         info: tuple[InfoTypeAndValue, ...] = ()
         if exchange is not None:
-            exchange.our_nonces.append(nonce)
+            exchange.our_nonces.append(None if "sender_nonce" in self.omit_header else nonce)
             if self.original_nonce and isinstance(question.body, PollReq) and not exchange.finish:
                 recip_nonce = exchange.request.header.sender_nonce
             info = self._general_info(exchange, body)

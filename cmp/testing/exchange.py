@@ -24,7 +24,7 @@ class Exchange:
     request: PKIMessage
     until: datetime  # when the CA stops waiting for the client
     cert_req_id: int = NO_CERT_REQ_ID
-    our_nonces: list[bytes] = field(default_factory=list)
+    our_nonces: list[bytes | None] = field(default_factory=list)  # None: we left ours out
     polls_left: int = 0
     poll_at: datetime | None = None  # the client was asked not to come before
     finish: Callable[[datetime], Body] | None = None  # what is still to be done, while polled

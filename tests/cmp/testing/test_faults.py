@@ -8,6 +8,7 @@ from cmp.messages import (
     CertRepMessage,
     ErrorMsg,
     Ip,
+    PkiConf,
     PKIMessage,
     PKIStatus,
     PKIStatusInfo,
@@ -120,6 +121,14 @@ def test_answers_may_belong_to_something_else(ca: DemoCA) -> None:
     ca.wrong_cert_req_id, ca.omit_header = False, frozenset({"sender_nonce", "message_time"})
     answer, client = ip()
     assert (answer.header.sender_nonce, answer.header.message_time) == (None, None)
+
+
+def test_nonce_left_out_is_not_expected_back(ca: DemoCA, client: Client) -> None:
+    ca.omit_header = frozenset({"sender_nonce"})
+    certificate = granted(client.ask(ir(generate_key())))
+    assert client.their_nonce is None
+
+    assert client.ask(confirmation(certificate)).body == PkiConf()
 
 
 def test_certificate_may_be_for_another_key(ca: DemoCA, client: Client) -> None:
