@@ -42,7 +42,7 @@ class Header:
     pvno: int
     sender: TLV
     recipient: TLV
-    message_time: Annotated[GeneralizedTime | None, Explicit(0)]
+    message_time: Annotated[list[TLV] | None, Implicit(0)]  # EXPLICIT; read by us: see `parts`
     protection_alg: Annotated[list[TLV] | None, Explicit(1)]
     sender_kid: Annotated[bytes | None, Explicit(2)]
     recip_kid: Annotated[bytes | None, Explicit(3)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.asn1 import GeneralizedTime, decode_der, encode_der
+from cryptography.hazmat.asn1 import decode_der, encode_der
 
 from cmp import asn1, ber, bodies, crmf, parts
 from cmp.errors import LocalError, Malformed
@@ -29,9 +29,10 @@ MAX_MESSAGE = 1 << 20  # bytes; the largest answers seen run to some tens of KiB
 CMP2021 = 3  # pvno, RFC 9810, 7
 _SEQUENCE = b"\x30"
 
-# What leaks out of the parsers below us on hostile input.
+# What leaks out of the parsers below us on hostile input. Warnings are about doubtful certificates
+# and names; who runs Python with -W error does not accept them.
 _PARSER_ERRORS = (
-    ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError,
+    ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, Warning,
     UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.InvalidVersion,
 )  # fmt: skip
 _IN_WORDS = {
@@ -152,7 +153,7 @@ def _header(header: PKIHeader, body: Body) -> asn1.Header:
         pvno=_version(header, body),
         sender=asn1.raw(parts.general_name(header.sender)),
         recipient=asn1.raw(parts.general_name(header.recipient)),
-        message_time=GeneralizedTime(parts.whole_seconds(time)) if time else None,
+        message_time=parts.message_time(time) if time else None,
         protection_alg=parts.algorithm(algorithm) if algorithm else None,
         sender_kid=header.sender_kid,
         recip_kid=header.recip_kid,
@@ -179,7 +180,7 @@ def _read_header(header: asn1.Header) -> PKIHeader:
         transaction_id=header.transaction_id,
         sender_nonce=header.sender_nonce,
         recip_nonce=header.recip_nonce,
-        message_time=time.as_datetime() if time else None,
+        message_time=parts.read_message_time(time) if time else None,
         protection_alg=parts.read_algorithm(algorithm) if algorithm else None,
         sender_kid=header.sender_kid,
         recip_kid=header.recip_kid,

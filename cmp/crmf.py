@@ -141,7 +141,7 @@ def _public_key(key: PublicKeyTypes) -> asn1.SubjectPublicKeyInfo:
 def _time(moment: datetime) -> UTCTime | GeneralizedTime:
     """RFC 5280, 4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050 on."""
     moment = parts.whole_seconds(moment)
-    return UTCTime(moment) if moment.year < 2050 else GeneralizedTime(moment)
+    return UTCTime(moment) if 1950 <= moment.year < 2050 else GeneralizedTime(moment)
 
 
 def _read_time(moment: UTCTime | GeneralizedTime | None) -> datetime | None:

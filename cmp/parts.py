@@ -5,17 +5,13 @@ Reading raises Malformed, or what the parsers below raise: `codec` catches that.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.hazmat.asn1 import (
-    TLV,
-    BitString,
-    decode_der,
-    encode_der,
-)
+from cryptography.hazmat.asn1 import TLV, BitString, GeneralizedTime, decode_der, encode_der
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cmp import asn1
@@ -37,6 +33,8 @@ FAIL_INFO = (  # PKIFailureInfo, RFC 9810, 5.2.3: bit 0 first
     "notAuthorized", "systemUnavail", "systemFailure", "duplicateCertReq",
 )  # fmt: skip
 
+_GENERALIZED_TIME = b"\x18"
+_TIME = re.compile(r"(\d{10}(?:\d\d){0,2})(?:[.,](\d{1,12}))?(Z|[+-]\d\d(?:\d\d)?)", re.ASCII)
 _FAIL_INFO_BYTES = 8  # room for bits that later RFCs add
 _Extensions = tuple[x509.Extension[x509.ExtensionType], ...]
 _CACHED_NAME = 512  # bytes; names and CA certificates recur from message to message
@@ -128,7 +126,7 @@ def require_names(certificate: x509.Certificate) -> x509.Certificate:
 def _read_certificate(der: bytes) -> x509.Certificate | None:
     try:
         return require_names(x509.load_der_x509_certificate(der))
-    except (ValueError, TypeError, x509.InvalidVersion):
+    except (ValueError, TypeError, x509.InvalidVersion, Warning):  # -W error: see `codec`
         return None
 
 
@@ -175,6 +173,41 @@ def _read_pair(parts: list[TLV]) -> tuple[x509.ObjectIdentifier, bytes | None]:
 
 
 # --- times and extensions
+
+
+def message_time(moment: datetime) -> list[TLV]:
+    return [asn1.raw(encode_der(GeneralizedTime(whole_seconds(moment))))]
+
+
+def read_message_time(found: list[TLV]) -> datetime | None:
+    """Read a GeneralizedTime, also one that DER would write otherwise; None if it is none.
+
+    Only people and clock checks look at it, so an odd one does not cost the answer.
+    """
+    if len(found) != 1 or found[0].tag_bytes != _GENERALIZED_TIME:
+        return None
+    try:
+        time: GeneralizedTime = found[0].parse(GeneralizedTime)
+    except ValueError:
+        return _odd_time(bytes(found[0].data))
+    return time.as_datetime()
+
+
+def _odd_time(content: bytes) -> datetime | None:
+    """Read what X.680, 46 allows beyond DER: local offsets, no seconds, trailing zeros."""
+    match = _TIME.fullmatch(content.decode("ascii", "replace"))
+    if match is None:
+        return None
+    digits, fraction, zone = match.groups()
+    try:
+        moment = datetime.strptime(digits.ljust(14, "0") + "+0000", "%Y%m%d%H%M%S%z")
+        if zone != "Z":
+            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:] or 0))
+            moment += offset if zone[0] == "-" else -offset
+        unit = {14: 1, 12: 60, 10: 3600}[len(digits)]
+        return moment + timedelta(seconds=unit * float(f"0.{fraction or 0}"))
+    except (ValueError, OverflowError):
+        return None
 
 
 def whole_seconds(moment: datetime) -> datetime:
