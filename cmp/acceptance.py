@@ -6,7 +6,7 @@ business of `authentication`.
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -137,7 +137,9 @@ def rejected(
             parts.append(f"error code {message.body.error_code}")
     if "badTime" in info.fail_info:
         theirs = message.header.message_time
-        parts.append(f"our clock says {now:%Y-%m-%d %H:%M:%S} UTC, the CA's {theirs or 'nothing'}")
+        parts.append(
+            f"our clock says {_utc(now)}, the CA's {_utc(theirs) if theirs else 'nothing'}"
+        )
     if unproven:
         parts.append(f"[{unproven}]")
     return Rejected(
@@ -146,6 +148,10 @@ def rejected(
         failures=info.fail_info,
         authenticated=not unproven,
     )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 # The certificate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+DER = Encoding.DER
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
@@ -142,3 +145,7 @@ def a_signer(issuer: Holder, name: str = "CMP signer", **fields: Any) -> Holder:
 def a_tls_server(issuer: Holder, *names: str, **fields: Any) -> Holder:
     extensions = (hosts(*names), purposes(ExtendedKeyUsageOID.SERVER_AUTH), *SIGNER_EXTENSIONS)
     return a_certificate("TLS server", issuer, **{"extensions": extensions} | fields)
+
+
+def base64(data: bytes) -> str:
+    return b64encode(data).decode()
