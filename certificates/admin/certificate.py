@@ -26,7 +26,8 @@ from certificates.admin.filters import NetworkFunctionFilter, ReadinessFilter, U
 from certificates.domain import lifecycle, rules
 from certificates.models import Certificate, Enrollment
 from certificates.serializers import HEAVY, warnings_of
-from issuers.admin.pages import EMPTY, OperatorAdmin, Unconfirmed
+from issuers.admin.pages import OperatorAdmin, Unconfirmed
+from issuers.admin.values import EMPTY
 
 HISTORY = 50  # past errands that the page of a certificate shows
 FIXED = ("name", "cert_type", "issuer", "creation_mode")
@@ -116,14 +117,10 @@ class CertificateAdmin(OperatorAdmin):
 
     @admin.display(description="Last error")
     def last_error(self, certificate: Certificate) -> SafeString | str:
-        found = standing.under_way(_open(certificate), now=timezone.now())
-        if found is None or not found.enrollment.error:
-            return EMPTY
-        return format_html(
-            '<span class="oc-text-bad" title="{}">{}</span>',
-            found.enrollment.error,
-            found.short_error,
-        )
+        errand = _open(certificate)
+        if errand is not None and errand.error:
+            return clipped("bad", errand.error)
+        return clipped("warn", certificate.attention) if certificate.attention else EMPTY
 
     # Add, edit and delete
 
@@ -212,7 +209,6 @@ class CertificateAdmin(OperatorAdmin):
     def status(self, request: HttpRequest, obj: Certificate, *, now: datetime) -> dict[str, Any]:
         found = standing.under_way(_open(obj), now=now)
         left, urgency = standing.expiry(obj, now=now)
-        offered = {"renew", "recreate"} | ({"retry", "stop"} if found else set())
         return {
             "certificate": obj,
             "readiness": readiness(obj),
@@ -221,7 +217,7 @@ class CertificateAdmin(OperatorAdmin):
             "under_way": found,
             "warnings": warnings_of(obj),
             "history": obj.enrollments.defer(*HEAVY)[:HISTORY],
-            "actions": [action for action in ACTIONS if action.name in offered],
+            "actions": [action for action in ACTIONS if action.name in _offered(obj)],
         }
 
     def view_context(self, request: HttpRequest, obj: Certificate) -> dict[str, Any]:
@@ -264,12 +260,31 @@ def badge(level: str, text: str) -> SafeString:
     return format_html('<span class="oc-badge oc-{}">{}</span>', level, text)
 
 
+def clipped(level: str, text: str) -> SafeString:
+    return format_html(
+        '<span class="oc-text-{}" title="{}">{}</span>', level, text, standing.short(text)
+    )
+
+
 def countdown(moment: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" data-countdown>{}</time>',
         moment.isoformat(timespec="seconds"),
         f"at {moment:%H:%M:%S}",
     )
+
+
+def _offered(certificate: Any) -> set[str]:
+    """Return the actions that make sense now; the domain refuses what does not."""
+    if certificate.deleting:
+        return set()
+    errand = _open(certificate)
+    offered = {"renew", "recreate"}
+    if errand is not None or certificate.creation_mode == Certificate.CreationMode.MANUAL:
+        offered.add("retry")
+    if errand is not None and errand.due_at is not None:
+        offered.add("stop")
+    return offered
 
 
 def _open(certificate: Any) -> Enrollment | None:

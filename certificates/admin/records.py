@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from certificates.models import Enrollment, MaybeIssued
 from certificates.serializers import HEAVY
-from issuers.admin.pages import EMPTY
+from issuers.admin.values import EMPTY
 
 
 class Records(ModelAdmin):  # type: ignore[misc]

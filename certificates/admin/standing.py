@@ -6,6 +6,12 @@ from datetime import datetime
 from certificates.models import Certificate, Enrollment, Readiness
 
 LEVELS = {Readiness.READY: "good", Readiness.NOT_READY: "warn", Readiness.EXPIRED: "bad"}
+NOUNS = {
+    Enrollment.Kind.CREATE: "creation",
+    Enrollment.Kind.RENEW: "renewal",
+    Enrollment.Kind.RECREATE: "recreation",
+    Enrollment.Kind.MIGRATE: "migration",
+}
 SHORT = 80  # characters of an error in a list
 
 
@@ -21,12 +27,12 @@ class UnderWay:
 
     @property
     def kind(self) -> str:
-        return str(self.enrollment.get_kind_display()).lower()
+        return NOUNS[Enrollment.Kind(self.enrollment.kind)]
 
-    @property
-    def short_error(self) -> str:
-        error = self.enrollment.error
-        return error if len(error) <= SHORT else error[: SHORT - 1].rstrip() + "…"
+
+def short(text: str) -> str:
+    """Cut a text for lists; its page shows it in full."""
+    return text if len(text) <= SHORT else text[: SHORT - 1].rstrip() + "…"
 
 
 def under_way(errand: Enrollment | None, *, now: datetime) -> UnderWay | None:

@@ -17,20 +17,18 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Ht
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
 from issuers.admin.forms import Group, OperatorForm
+from issuers.admin.values import shown
 from issuers.admin.widgets import CheckboxListField, ListField
 
 # In request.META while a page is shown again: what the domain refused, what is to be confirmed
 REFUSED = "occm.refused"
 CONFIRMATION = "occm.confirmation"
-NOTHING = "\N{EN DASH}"  # stands where there is no value
-EMPTY = format_html('<span class="oc-none">{}</span>', NOTHING)  # in lists: left out when narrow
 LIVE = "X-Occm-Live"  # a page asks for its live part alone
 
 
@@ -62,6 +60,7 @@ class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
     actions = None  # deleting many at once would pass the domain by
     list_fullwidth = True
     list_filter_submit = True
+    list_per_page = 50
     compressed_fields = True
     warn_unsaved_form = True
 
@@ -251,22 +250,7 @@ class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
             if group.optional and not any(getattr(obj, name) for name in names):
                 yield group, []
             else:
-                yield group, [(str(form[name].label), self._shown(obj, name)) for name in names]
-
-    def _shown(self, obj: Any, name: str) -> SafeString | str:
-        match value := getattr(obj, name):
-            case bool():
-                return "Yes" if value else "No"
-            case list() if value:
-                rows = format_html_join("", "<li>{}</li>", ((item,) for item in value))
-                return format_html('<ul class="oc-values">{}</ul>', rows)
-            case models.Model():
-                view = reverse(self.links[name], args=(value.pk,))
-                return format_html('<a href="{}">{}</a>', view, value)
-            case None | "" | []:
-                return NOTHING
-            case _:
-                return str(getattr(obj, f"get_{name}_display", lambda: value)())
+                yield group, [(str(form[n].label), shown(obj, n, self.links)) for n in names]
 
     # Delete
 

@@ -39,7 +39,7 @@ def test_a_certificate_is_created_by_hand(open_page: Open) -> None:
     page.get_by_role("button", name="Save", exact=True).click()
 
     expect(page.get_by_role("heading", level=1)).to_contain_text("nrf1")
-    expect(page.get_by_text("Create under way")).to_be_visible()
+    expect(page.get_by_text("Creation under way")).to_be_visible()
     certificate = Certificate.objects.get()
     assert certificate.dns_names == ["nrf1.example.org", "*.nrf1.example.org"]
     assert certificate.extended_key_usage == ["CLIENT_AUTH", "SERVER_AUTH"]
@@ -80,7 +80,7 @@ def test_a_change_that_recreates_is_asked_about_before_it_is_saved(open_page: Op
     assert not certificate.enrollments.open().exists()
     page.get_by_role("button", name="Save and recreate").click()
 
-    expect(page.get_by_text("Recreate under way")).to_be_visible()
+    expect(page.get_by_text("Recreation under way")).to_be_visible()
     assert certificate.enrollments.open().get().kind == "RECREATE"
 
 

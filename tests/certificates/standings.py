@@ -15,13 +15,16 @@ from tests.factories import a_certificate
 
 Phase = Enrollment.Phase
 DAY = timedelta(days=1)
+SERIAL = 0x4C9F16E2A07B3D58
 NEVER_SHOWN = "n0t-f0r-any0nes-eyes"
 
 
-def ready(*, days: float = 365, **fields: Any) -> Certificate:
+def ready(
+    certificate: Certificate | None = None, *, days: float = 365, **fields: Any
+) -> Certificate:
     """Return a certificate that was delivered and is valid for some days more."""
     now = timezone.now()
-    certificate = a_certificate(now=now, **fields)
+    certificate = certificate or a_certificate(now=now, **fields)
     certificate.enrollments.update(phase=Phase.DELIVERED, due_at=None, closed_at=now)
     issued = self_signed(certificate, not_after=now + days * DAY)
     Certificate.objects.filter(pk=certificate.pk).update(
@@ -32,6 +35,7 @@ def ready(*, days: float = 365, **fields: Any) -> Certificate:
         not_after=issued.not_valid_after_utc,
         in_place=True,
         delivered_at=now,
+        renew_at=issued.not_valid_after_utc - certificate.renew_before_expiration_days * DAY,
     )
     certificate.refresh_from_db()
     return certificate
@@ -78,9 +82,9 @@ def self_signed(certificate: Certificate, *, not_after: datetime) -> x509.Certif
     return (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(x509.Name([]))
+        .issuer_name(x509.Name.from_rfc4514_string("CN=Issuing CA,O=Operator,C=DE"))
         .public_key(key.public_key())
-        .serial_number(0x1234ABCD)
+        .serial_number(SERIAL)
         .not_valid_before(min(timezone.now(), not_after) - DAY)
         .not_valid_after(not_after)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)

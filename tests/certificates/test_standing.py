@@ -34,20 +34,18 @@ def test_what_is_under_way(
     found = standing.under_way(Enrollment(kind="RENEW", phase="EXCHANGE", **columns), now=NOW)
 
     assert found is not None
-    assert (found.level, found.words, found.at, found.kind) == (level, words, at, "renew")
+    assert (found.level, found.words, found.at, found.kind) == (level, words, at, "renewal")
 
 
 def test_nothing_is_under_way_without_an_errand() -> None:
     assert standing.under_way(None, now=NOW) is None
 
 
-def test_a_long_error_is_cut_for_lists_only() -> None:
-    found = standing.under_way(Enrollment(due_at=SOON, error="x" * 500, error_code="E"), now=NOW)
+def test_a_long_text_is_cut_for_lists() -> None:
+    cut = standing.short("x" * 500)
 
-    assert found is not None
-    assert len(found.short_error) == standing.SHORT
-    assert found.short_error.endswith("…")
-    assert found.enrollment.error == "x" * 500
+    assert (len(cut), cut[-1]) == (standing.SHORT, "…")
+    assert standing.short("short") == "short"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from certificates.domain import lifecycle
 from certificates.models import Certificate, Enrollment, MaybeIssued
-from tests.certificates.standings import NEVER_SHOWN, at_work, failing, ready
+from tests.certificates.standings import NEVER_SHOWN, SERIAL, at_work, failing, ready
 from tests.factories import (
     a_certificate,
     an_identity,
@@ -152,7 +152,7 @@ def test_the_status_of_a_ready_certificate(api: APIClient) -> None:
     status = api.get(at(certificate)).json()["status"]
 
     assert (status["readiness"], status["under_way"]) == ("READY", None)
-    assert status["serial_number"] == "1234abcd"
+    assert status["serial_number"] == f"{SERIAL:x}"
     assert status["fingerprint"] == certificate.fingerprint
     assert certificate.not_after is not None
     assert status["not_after"].startswith(f"{certificate.not_after:%Y-%m-%dT%H:%M:%S}")

@@ -73,6 +73,7 @@ function tick() {
 
 /* Live parts: data-live="address" is fetched again and again, and replaced when it differs. */
 function keepLive(part) {
+  const every = Number(part.dataset.every || LIVE_EVERY_MS);
   let shown = part.innerHTML;
   const look = async () => {
     if (!document.hidden && !document.querySelector("dialog[open]") && !selecting(part)) {
@@ -88,9 +89,9 @@ function keepLive(part) {
         part.setAttribute("data-stale", ""); // the server is away: say so, and go on asking
       }
     }
-    setTimeout(look, LIVE_EVERY_MS);
+    setTimeout(look, every);
   };
-  setTimeout(look, LIVE_EVERY_MS);
+  setTimeout(look, every);
 }
 function replace(part, shown, html) {
   const fresh = document.createElement("template");
