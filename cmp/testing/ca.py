@@ -60,6 +60,7 @@ NULL_DN = x509.DirectoryName(x509.Name([]))
 NOBODYS = PKIMessage(  # stands for bytes that are no message: nobody to address in the answer
     PKIHeader(NULL_DN, NULL_DN), ErrorMsg(PKIStatusInfo(PKIStatus.rejection))
 )
+REQUESTS = Ir | Cr | Kur | P10cr | Rr | GenM  # what begins a transaction
 REMEMBERED = 100_000  # questions
 
 
@@ -115,9 +116,10 @@ class DemoCA(Behaviour):
                 question = codec.decode(der)
             except Malformed as error:
                 question, unread = NOBODYS, Refused("badDataFormat", str(error))
-            self._note("malformed" if unread else body_name(question), question)
             if mishap := self.turned_away(question):
+                self.counts["turned away"] += 1
                 return Reply(b"", self.delay, mishap)
+            self._note("malformed" if unread else body_name(question), question)
             body, answer = self._answer(question, unread, now)
             return Reply(answer, self.delay, self.mishap(question), is_refusal(body))
 
@@ -170,7 +172,7 @@ class DemoCA(Behaviour):
         """Return the transaction a question goes on with; None if it begins one."""
         transaction_id = question.header.transaction_id or b""
         exchange = self.exchanges.find(transaction_id)
-        if not isinstance(question.body, PollReq | CertConf):
+        if isinstance(question.body, REQUESTS):
             if self.exchanges.used(transaction_id) or self.register.of_transaction(transaction_id):
                 raise Refused("transactionIdInUse", "this transactionID was used before")
             return None
@@ -197,8 +199,7 @@ class DemoCA(Behaviour):
             case GenM() as body:
                 return self._in_time(exchange, partial(self._inform, body), now)
             case CertConf() as body:
-                exchange.request = question
-                return self._in_time(exchange, partial(self._confirm, exchange, body), now)
+                return self._hear(exchange, question, body, now)
             case PollReq() as body:
                 return self._poll(exchange, body, now)
         raise Refused("badRequest", f"{body_name(question)} is not asked of a CA")
@@ -212,6 +213,17 @@ class DemoCA(Behaviour):
             return self._settle(exchange, self._no(exchange, refused.info))
         return self._in_time(
             exchange, lambda then: certification.issue(exchange, template, now=then), now
+        )
+
+    def _hear(
+        self, exchange: Exchange, question: PKIMessage, body: CertConf, now: datetime
+    ) -> Body:
+        certification, issued = self._certification, exchange.issued
+        if issued is None:
+            raise Refused("badRequest", "no certificate is there to be confirmed")
+        exchange.request = question  # it may have to wait in its turn
+        return self._in_time(
+            exchange, lambda then: certification.confirm(exchange, issued, body, now=then), now
         )
 
     def _in_time(self, exchange: Exchange, finish: Finish, now: datetime) -> Body:
@@ -260,9 +272,6 @@ class DemoCA(Behaviour):
 
     def _no(self, exchange: Exchange, info: PKIStatusInfo) -> Body:
         return ErrorMsg(info) if self.error_body else response(exchange, info)
-
-    def _confirm(self, exchange: Exchange, body: CertConf, now: datetime) -> Body:
-        return self._certification.confirm(exchange, body, now=now)
 
     def _revoke(self, body: Rr, now: datetime) -> Body:
         """RFC 9810, 5.3.9: any certificate of this CA may ask for any other, as an RA does."""

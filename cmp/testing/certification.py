@@ -98,11 +98,8 @@ class Certification:
         ca_pubs = (self.pki.root,) if behaviour.ca_pubs else ()
         return RESPONSES[exchange.asked]((granted,), ca_pubs)
 
-    def confirm(self, exchange: Exchange, body: CertConf, *, now: datetime) -> Body:
+    def confirm(self, exchange: Exchange, issued: Issued, body: CertConf, *, now: datetime) -> Body:
         """Take the client's word on the certificate issued (RFC 9810, 5.3.18)."""
-        issued = exchange.issued
-        if issued is None:
-            raise Refused("badRequest", "no certificate is there to be confirmed")
         if len(body.statuses) > 1:
             raise Refused("badRequest", "one certificate was issued, several are confirmed")
         refusal = _refusal_by_client(body)

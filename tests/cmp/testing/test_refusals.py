@@ -18,6 +18,7 @@ from cmp.messages import (
     Kur,
     P10cr,
     PkiConf,
+    PollReq,
 )
 from cmp.protection import (
     MacCredentials,
@@ -228,6 +229,23 @@ def test_recip_nonce_is_checked(client: Client) -> None:
     answer = client.ask(confirmation(certificate), recip_nonce=os.urandom(16))
 
     assert failure(answer) == "badRecipientNonce"
+
+
+def test_certconf_before_there_is_a_certificate_disturbs_nothing(
+    ca: DemoCA, client: Client
+) -> None:
+    ca.polls = 1
+    client.ask(ir(generate_key()))
+
+    early = client.ask(confirmation(ca.pki.root))
+
+    assert failure(early) == "badRequest"
+    granted(client.ask(PollReq((0,))))
+
+
+def test_answers_are_no_questions(ca: DemoCA, client: Client) -> None:
+    assert failure(client.ask(PkiConf())) == "badRequest"
+    assert ca.open_transactions == []
 
 
 def test_certconf_names_the_request(ca: DemoCA, client: Client) -> None:
