@@ -326,6 +326,17 @@ def test_what_has_no_certificate_response_waits_by_an_error_body(
     assert status(rp).status is PKIStatus.accepted
 
 
+def test_certconf_that_has_to_wait_came_in_time(ca: DemoCA, client: Client) -> None:
+    ca.polls, ca.polls_on, ca.confirm_wait = 1, frozenset({"certConf"}), timedelta(seconds=60)
+    certificate = granted(client.ask(ir(generate_key())))
+    client.ask(confirmation(certificate))
+
+    client.now = NOW + timedelta(seconds=90)
+
+    assert client.ask(PollReq((-1,))).body == PkiConf()
+    assert ca.issued[0].state is State.VALID
+
+
 # --- restarts
 
 
