@@ -21,7 +21,7 @@ from cmp import BadHttp, CertTemplate, NoAnswer, Unreachable, format_name
 from cmp.testing import DemoCA, Pki
 from cmp.testing.behaviour import Mishap
 from issuers.models import Issuer
-from secretstore import MemorySecretStore, SecretKeyRef, SecretStore
+from secretstore import MemorySecretStore, Secret, SecretKeyRef, SecretMissing, SecretStore
 from tests.factories import NOW, an_issuer
 
 SECRET, REFERENCE = b"a shared secret", b"reference"
@@ -74,7 +74,7 @@ class Line:
 @dataclass
 class Site:
     clock: Clock = field(default_factory=Clock)
-    secrets: MemorySecretStore = field(default_factory=MemorySecretStore)
+    secrets: Any = field(default_factory=MemorySecretStore)  # a SecretStore
     cas: dict[int, DemoCA] = field(default_factory=dict)
     cut: set[int] = field(default_factory=set)  # issuers that cannot be reached
 
@@ -97,8 +97,15 @@ class Site:
         """Write a secret as an operator does, whatever is there."""
         if not secret:
             return
-        present = self.secrets.secrets.get((namespace, secret), secretstore.ABSENT)
-        self.secrets.write(namespace, secret, values, version=present.version)
+        version = self.present(namespace, secret).version
+        self.secrets.write(namespace, secret, values, version=version)
+
+    def present(self, namespace: str, secret: str) -> Secret:
+        """Return what a secret holds now, ABSENT if there is none."""
+        try:
+            return self.secrets.read(namespace, secret)
+        except SecretMissing:
+            return secretstore.ABSENT
 
     def connect(self, issuer: Issuer, *, secrets: SecretStore, http_version: str, url: str) -> Line:
         timeout = timedelta(seconds=issuer.message_timeout_s)
@@ -185,11 +192,11 @@ class Site:
 
     def is_written(self, certificate: Certificate) -> bool:
         ref = self.ref(certificate, "private_key")
-        return (ref.namespace, ref.secret) in self.secrets.secrets
+        return self.present(ref.namespace, ref.secret).exists
 
     def readiness(self, certificate: Certificate) -> str:
-        row = Certificate.objects.with_readiness(now=self.clock()).get(pk=certificate.pk)
-        return row.readiness
+        rows = Certificate.objects.with_readiness(now=self.clock())
+        return str(rows.get(pk=certificate.pk).readiness)
 
     def errand(self, certificate: Certificate) -> Enrollment:
         """Return the certificate's latest enrollment."""
