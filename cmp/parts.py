@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 
 from cryptography import x509
 from cryptography.hazmat.asn1 import TLV, BitString, GeneralizedTime, decode_der, encode_der
@@ -36,6 +37,7 @@ FAIL_INFO = (  # PKIFailureInfo, RFC 9810, 5.2.3: bit 0 first
 _GENERALIZED_TIME = b"\x18"
 _TIME = re.compile(r"(\d{10}(?:\d\d){0,2})(?:[.,](\d{1,12}))?(Z|[+-]\d\d(?:\d\d)?)", re.ASCII)
 _FAIL_INFO_BYTES = 8  # room for bits that later RFCs add
+MAX_CERTIFICATES = 256  # in extraCerts, and in caPubs; chains have a handful
 _Extensions = tuple[x509.Extension[x509.ExtensionType], ...]
 _CACHED_NAME = 512  # bytes; names and CA certificates recur from message to message
 _CACHED_CERTIFICATE = 4096
@@ -112,8 +114,8 @@ def certificates(every: Iterable[x509.Certificate]) -> bytes:
 
 
 def read_certificates(every: list[TLV] | None) -> tuple[x509.Certificate, ...]:
-    """Read what came along as help. One that cannot be read helps nobody and is left out."""
-    readable = (_read_helper(asn1.bytes_of(tlv)) for tlv in every or ())
+    """Read what came along as help, the first of many. One that cannot be read is left out."""
+    readable = (_read_helper(asn1.bytes_of(tlv)) for tlv in islice(every or (), MAX_CERTIFICATES))
     return tuple(one for one in readable if one is not None)
 
 
