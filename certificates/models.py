@@ -26,7 +26,7 @@ class Readiness(models.TextChoices):
 
 
 class CertificateQuerySet(models.QuerySet["Certificate"]):
-    def with_readiness(self, *, now: datetime) -> "CertificateQuerySet":
+    def with_readiness(self, *, now: datetime) -> "models.QuerySet[Any]":
         """Annotate `readiness`, computed from validity and from what lies in the secrets."""
         return self.annotate(
             readiness=Case(
@@ -414,9 +414,10 @@ class Enrollment(models.Model):
     def keep(self, **changes: Any) -> None:
         """Write under our lease, or raise LeaseLost. A stop by the operator outlives `due_at`."""
         written = dict(changes)
-        if "due_at" in changes:
+        if changes.get("due_at") is not None:
             stopped = When(due_at=None, then=Value(None))
-            written["due_at"] = Case(stopped, default=Value(changes["due_at"]))
+            due = Value(changes["due_at"])
+            written["due_at"] = Case(stopped, default=due, output_field=models.DateTimeField())
         if not Enrollment.objects.filter(pk=self.pk, fence=self.fence).update(**written):
             raise LeaseLost(str(self))
         for name, value in changes.items():

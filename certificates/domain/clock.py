@@ -17,10 +17,9 @@ class DatabaseClock:
     def __init__(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(NOW[connection.vendor])
-            (moment,) = cursor.fetchone()
+            (found,) = cursor.fetchone()
         self._read_at = monotonic()
-        if isinstance(moment, str):
-            moment = datetime.fromisoformat(moment)
+        moment: datetime = datetime.fromisoformat(found) if isinstance(found, str) else found
         self._moment = moment.astimezone(UTC)
 
     def __call__(self) -> datetime:

@@ -104,13 +104,20 @@ def _transaction(enrollment: Enrollment, found: Means, *, now: datetime) -> Tran
         if enrollment.kind == Kind.RENEW:
             enrollment.exchange["renews"] = _base64(means.old_certificate(enrollment, found))
     request = _request(enrollment, at=enrollment.sent_at or now)
-    parties = {"credentials": found.credentials, "trust": found.trust, "profile": found.profile}
+    credentials, trust, profile = found.credentials, found.trust, found.profile
     if not begun:
-        return Transaction.begin(request, now=now, **parties)
+        return Transaction.begin(
+            request, credentials=credentials, trust=trust, profile=profile, now=now
+        )
     enrollment.asked_at = None  # whoever asked is gone
     unanswered = enrollment.state in {State.POLLED, State.CONFIRMING}
-    snapshot = enrollment.exchange["before" if unanswered else "now"]
-    return Transaction.restore(snapshot, request=request, **parties)
+    return Transaction.restore(
+        enrollment.exchange["before" if unanswered else "now"],
+        request=request,
+        credentials=credentials,
+        trust=trust,
+        profile=profile,
+    )
 
 
 def _request(enrollment: Enrollment, *, at: datetime) -> Enroll | Update:

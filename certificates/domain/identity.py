@@ -16,24 +16,23 @@ def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
 
     An issuer that is left out has a certificate fit to sign with.
     """
-    errands = Prefetch(
-        "enrollments",
-        Enrollment.objects.open().only("certificate", "issued_fingerprint"),
-        "errands",
-    )
+    open_ones = Enrollment.objects.open().only("certificate", "issued_fingerprint")
     found = dict.fromkeys(
         issuers, "the OCCM certificate of this issuer: there is none, add it first"
     )
     identities = Certificate.objects.filter(
         issuer__in=issuers, cert_type=Certificate.CertType.OCCM, deleting=False
     )
-    for row in identities.with_readiness(now=now).prefetch_related(errands):
+    ready = identities.with_readiness(now=now)
+    for row in ready.prefetch_related(Prefetch("enrollments", open_ones)):
         if row.readiness != Readiness.READY:
             found[row.issuer_id] = (
                 f"OCCM certificate {row}: it is {row.readiness}"
                 f"{f' ({row.attention})' if row.attention else ''}"
             )[:300]
-        elif any(one.issued_fingerprint for one in row.errands):  # granted, and not delivered
+        elif any(
+            one.issued_fingerprint for one in row.enrollments.all()
+        ):  # granted, and not delivered
             found[row.issuer_id] = f"OCCM certificate {row}: it is being replaced"
         else:
             del found[row.issuer_id]

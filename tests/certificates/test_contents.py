@@ -44,12 +44,12 @@ REQUEST: dict[str, Any] = {
     "chain_output_secret": "",
     "chain_output_key": "",
 }
-CHAIN = {
+CHAIN: dict[str, Any] = {
     "chain_output_namespace": "ns1",
     "chain_output_secret": "tls",
     "chain_output_key": "chain.pem",
 }
-MERGED = CHAIN | {"merge_certificate_and_chain": True}
+MERGED: dict[str, Any] = CHAIN | {"merge_certificate_and_chain": True}
 PKI = Pki.generate("Test CA", now=NOW, design=Design(intermediates=3))
 
 
@@ -80,7 +80,7 @@ def test_key_and_certificate_in_one_encoding(algorithm: str, encoding: str) -> N
 
     secret = Secret(values, "1")
     key = secretstore.private_key(secret, SecretKeyRef("ns1", "tls", "tls.key"))
-    assert key.private_numbers() == parcel.key.private_numbers()  # type: ignore[comparison-overlap]
+    assert key.private_numbers() == parcel.key.private_numbers()
     assert values["tls.crt"] == parcel.leaf.public_bytes(getattr(Encoding, encoding))
     assert (b"BEGIN PRIVATE KEY" in values["tls.key"]) is (encoding == "PEM")
     assert values["chain.pem"] == pem(*PKI.chain)  # PEM whatever the encoding
@@ -174,7 +174,7 @@ class TestAnIdentitysExtraCerts:
 
 
 class TestSeveralSecrets:
-    LAYOUT = {
+    LAYOUT: dict[str, Any] = {
         "private_key_output_secret": "keys",
         "chain_output_namespace": "ns2",
         "chain_output_secret": "tls",

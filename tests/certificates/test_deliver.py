@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 Phase = Enrollment.Phase
 RETRY = timedelta(seconds=30)
-CHAIN = {
+CHAIN: dict[str, Any] = {
     "chain_output_namespace": "ns1",
     "chain_output_secret": "nrf-tls",
     "chain_output_key": "chain.pem",
@@ -155,7 +155,10 @@ def test_a_throttled_store_is_left_alone_as_long_as_it_asks(site: Site, issuer: 
 
 
 class TestSeveralSecrets:
-    LAYOUT = {"private_key_output_secret": "keys", "certificate_output_secret": "certs"}
+    LAYOUT: dict[str, Any] = {
+        "private_key_output_secret": "keys",
+        "certificate_output_secret": "certs",
+    }
 
     @pytest.fixture
     def certificate(self, site: Site, issuer: Issuer, shared: Shared) -> Certificate:

@@ -368,7 +368,7 @@ class TestConfiguration:
         asked = site.cas[issuer.pk].count("ir")
         certificate = a_certificate(issuer=issuer)
         store = site.secrets
-        site.secrets = Refusing(store, certificate.certificate_output_secret)  # type: ignore[assignment]
+        site.secrets = Refusing(store, certificate.certificate_output_secret)
 
         site.run()
 
@@ -645,7 +645,7 @@ class TestSecretWrites:
         site.run()
         site.clock.forward(seconds=5)
         asked = site.clock()
-        store, site.secrets = site.secrets, NotWriting(site.secrets)  # type: ignore[assignment]
+        store, site.secrets = site.secrets, NotWriting(site.secrets)
         for number in range(1, 4):
             site.run()
             row = site.errand(certificate)
@@ -666,7 +666,7 @@ class TestSecretWrites:
         self, site: Site, issuer: Issuer
     ) -> None:
         certificate = a_certificate(issuer=issuer)
-        store, site.secrets = site.secrets, NotWriting(site.secrets)  # type: ignore[assignment]
+        store, site.secrets = site.secrets, NotWriting(site.secrets)
         site.run()
         fresh = Site(site.clock, store, site.cas)  # all that survives is the row
 

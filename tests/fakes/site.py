@@ -103,9 +103,10 @@ class Site:
     def present(self, namespace: str, secret: str) -> Secret:
         """Return what a secret holds now, ABSENT if there is none."""
         try:
-            return self.secrets.read(namespace, secret)
+            found: Secret = self.secrets.read(namespace, secret)
         except SecretMissing:
             return secretstore.ABSENT
+        return found
 
     def connect(self, issuer: Issuer, *, secrets: SecretStore, http_version: str, url: str) -> Line:
         timeout = timedelta(seconds=issuer.message_timeout_s)
@@ -169,7 +170,7 @@ class Site:
     def value(self, certificate: Certificate, output: str) -> bytes:
         """Return what lies at one of a certificate's outputs now."""
         ref = self.ref(certificate, output)
-        return self.secrets.read(ref.namespace, ref.secret).data[ref.key]
+        return self.present(ref.namespace, ref.secret).data[ref.key]
 
     def ref(self, certificate: Certificate, output: str) -> SecretKeyRef:
         return SecretKeyRef(

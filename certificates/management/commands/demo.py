@@ -127,7 +127,7 @@ def _network_function(
     name = f"{network_function.lower()}{instance}"
     fqdn = f"{name}.{network_function.lower()}.{PLMN}"
     secret = f"{name}-tls"
-    spec = {
+    spec: dict[str, Any] = {
         "name": name,
         "network_function": network_function,
         "purpose": "N4" if network_function == "UPF" else "SBI",
@@ -151,7 +151,7 @@ def _network_function(
         spec["uri_api_roots"] = [f"https://{fqdn}"]
     if "chain_output_key" in options:
         spec |= {"chain_output_namespace": CORE, "chain_output_secret": secret}
-    return spec | options
+    return {**spec, **options}
 
 
 def _prepare(secrets: SecretStore, name: str, folder: Path) -> None:
