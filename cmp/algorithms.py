@@ -5,10 +5,10 @@ because servers choose the parameters of their own password-based MAC.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.asn1 import TLV, decode_der
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa
@@ -50,6 +50,8 @@ READ_MACS = {oid: name.removeprefix("HMAC").lower() for name, oid in MAC_OIDS.it
 }
 
 _RSA_PSS = OID("1.2.840.113549.1.1.10")
+_MGF1 = OID("1.2.840.113549.1.1.8")
+_LONGEST_SALT = 512  # bytes, and more than fits into a key of 4096 bits
 _RSA = {
     OID("1.2.840.113549.1.1.11"): "SHA256",
     OID("1.2.840.113549.1.1.12"): "SHA384",
@@ -76,7 +78,7 @@ class Signer:
     """A signature algorithm bound to a key: the identifier to announce, and the act."""
 
     algorithm: AlgorithmIdentifier
-    sign: Callable[[bytes], bytes]
+    sign: Callable[[bytes], bytes] = field(repr=False)
 
 
 def signer(key: PrivateKeyTypes, digest: str) -> Signer:
@@ -135,27 +137,29 @@ def verify(
                 )
     except InvalidSignature:
         raise Unprotected("the signature does not verify with the signer's key") from None
+    except (ValueError, UnsupportedAlgorithm) as error:  # a key too small for its digest, …
+        raise Unprotected(f"the signature cannot be checked: {error}") from None
 
 
 def certificate_hash(certificate: x509.Certificate) -> tuple[bytes, AlgorithmIdentifier | None]:
     """Return certHash for a certConf, and hashAlg where the RFC wants it named.
 
     RFC 9810, 5.3.18: the hash of the certificate's own signature algorithm; RFC 9481, 3.3: SHA-512
-    for Ed25519, SHAKE256 with 512 bits for Ed448. Other algorithms without a hash of their own:
-    SHA-256, named in hashAlg (which needs pvno 3).
+    for Ed25519, SHAKE256 with 512 bits for Ed448. Other algorithms without a hash of their own
+    (ML-DSA) or unknown to us: SHA-256, named in hashAlg (which needs pvno 3).
     """
-    named = None
-    match certificate.signature_algorithm_oid:
-        case oid if oid == _ED25519:
-            algorithm: hashes.HashAlgorithm = hashes.SHA512()
-        case oid if oid == _ED448:
-            algorithm = hashes.SHAKE256(64)
-        case _:
-            own = certificate.signature_hash_algorithm
-            if own is None:
-                named = AlgorithmIdentifier(DIGEST_OIDS["SHA256"])
-            algorithm = own or hashes.SHA256()
-    return certificate.fingerprint(algorithm), named
+    oid = certificate.signature_algorithm_oid
+    if oid == _ED25519:
+        return certificate.fingerprint(hashes.SHA512()), None
+    if oid == _ED448:
+        return certificate.fingerprint(hashes.SHAKE256(64)), None
+    try:
+        own = certificate.signature_hash_algorithm
+    except (UnsupportedAlgorithm, ValueError, TypeError):  # it must be named, to be refused
+        own = None
+    if own is not None:
+        return certificate.fingerprint(own), None
+    return certificate.fingerprint(hashes.SHA256()), AlgorithmIdentifier(DIGEST_OIDS["SHA256"])
 
 
 def _ml_dsa_oid(key: _MlDsaPublic) -> OID:
@@ -166,21 +170,28 @@ def _pss(parameters: bytes | None) -> tuple[padding.PSS, hashes.HashAlgorithm]:
     """Read RSASSA-PSS parameters (RFC 4055, 3.1); SHA-1, their default, is refused."""
     try:
         found = decode_der(asn1.RSASSAPSSParams, parameters or b"")
-        digest = _pss_digest(found.hash_algorithm)
-        mgf = found.mask_gen_algorithm or []
-        inner = decode_der(asn1.HashAlgorithm, asn1.bytes_of(mgf[1])) if len(mgf) == 2 else None
-        mgf_digest = _digest_by_oid(inner.algorithm) if inner else None
-    except (ValueError, TypeError) as error:
+        digest = _digest(found.hash_algorithm)
+        mgf_digest = _mgf1_digest(found.mask_gen_algorithm)
+    except (ValueError, TypeError, KeyError) as error:
         raise Unprotected("the RSASSA-PSS parameters do not decode") from error
     if digest is None or mgf_digest is None:
         raise Unprotected("RSASSA-PSS is accepted with SHA-256, SHA-384 and SHA-512 only")
     salt = 20 if found.salt_length is None else found.salt_length
+    if not 0 <= salt <= _LONGEST_SALT or found.trailer_field not in (None, 1):
+        raise Unprotected("the RSASSA-PSS parameters are out of bounds")
     return padding.PSS(padding.MGF1(mgf_digest), salt), digest
 
 
-def _pss_digest(algorithm: list[TLV] | None) -> hashes.HashAlgorithm | None:
-    return _digest_by_oid(algorithm[0].parse(OID)) if algorithm else None
+def _mgf1_digest(algorithm: list[TLV] | None) -> hashes.HashAlgorithm | None:
+    """Return the digest of MGF1, the only mask generation function there is."""
+    if not algorithm or len(algorithm) != 2 or algorithm[0].parse(OID) != _MGF1:
+        return None
+    return _digest(asn1.elements(asn1.bytes_of(algorithm[1])))
 
 
-def _digest_by_oid(oid: OID) -> hashes.HashAlgorithm | None:
+def _digest(algorithm: list[TLV] | None) -> hashes.HashAlgorithm | None:
+    """Return the digest of an AlgorithmIdentifier, None for one that is not accepted."""
+    if not algorithm:
+        return None
+    oid = algorithm[0].parse(OID)
     return next((DIGESTS[name] for name, known in DIGEST_OIDS.items() if known == oid), None)

@@ -7,10 +7,11 @@ signer is trusted, is decided in `transaction` and `trust`. Secrets and keys nev
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.asn1 import TLV, decode_der, encode_der
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -23,8 +24,18 @@ from cmp.messages import AlgorithmIdentifier, PKIHeader, PKIMessage
 # Bounds on what a peer may make us hash, checked before hashing. Ours are in the middle.
 PBM_ITERATIONS = range(100, 100_001)
 PBKDF2_ITERATIONS = range(1, 1_000_001)
-MAX_KEY_LENGTH = 4096  # bytes; seen from a Siemens RA
+PBKDF2_ROUNDS = 700_000  # iterations by blocks of key: half a second
+# Octets. RFC 9579: a MAC under a shorter key can be forged without the secret, by guessing the key.
+KEY_LENGTHS = range(20, 513)
 OUR_ITERATIONS = 1000
+
+# What a certificate raises, late, whose extensions are not what they should be.
+_DO_NOT_PARSE = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +106,13 @@ class SignatureCredentials:
     digest: str = "SHA256"
 
     def __post_init__(self) -> None:
-        ours, named = (
-            key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            for key in (self.private_key.public_key(), self.certificate.public_key())
-        )
+        try:
+            ours, named = (
+                key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                for key in (self.private_key.public_key(), self.certificate.public_key())
+            )
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise LocalError(f"the signer's certificate has no usable key: {error}") from None
         if ours != named:
             raise LocalError("the private key does not belong to the signer's certificate")
 
@@ -128,7 +142,7 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes | None:
     """Return the SKI extension's value, or None when there is none or it does not parse."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_DO_NOT_PARSE):
         return None
     return found.value.digest
 
@@ -147,14 +161,15 @@ def verify_mac(message: PKIMessage, secret: bytes) -> None:
     algorithm, protection = _protected(message)
     try:
         if algorithm.algorithm == algorithms.PASSWORD_BASED_MAC:
-            expected = [_pbm(algorithm, secret, message.protected_part)]
+            expected = _pbm(algorithm, secret, message.protected_part)
         elif algorithm.algorithm == algorithms.PBMAC1:
             expected = _pbmac1(algorithm, secret, message.protected_part)
         else:
             raise Unprotected("the message is not protected by a MAC")
+        right = any(hmac.compare_digest(value, protection) for value in expected)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise Unprotected("the parameters of the password-based MAC do not decode") from error
-    if not any(hmac.compare_digest(value, protection) for value in expected):
+    if not right:
         raise Unprotected("the MAC does not verify: is the secret the same on both sides?")
 
 
@@ -166,7 +181,7 @@ def verify_signature(message: PKIMessage, certificate: x509.Certificate) -> None
     algorithm, protection = _protected(message)
     try:
         key = certificate.public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Unprotected("the signer's public key cannot be read") from error
     algorithms.verify(key, algorithm, protection, message.protected_part)
 
@@ -181,13 +196,13 @@ def _protected(message: PKIMessage) -> tuple[AlgorithmIdentifier, bytes]:
 # --- password-based MAC, RFC 9810, 5.1.3.1
 
 
-def _pbm(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> bytes:
+def _pbm(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> Iterator[bytes]:
     parameters = decode_der(asn1.PBMParameter, algorithm.parameters or b"")
     _check(parameters.iteration_count, PBM_ITERATIONS)
     owf = _known(algorithms.READ_DIGESTS, parameters.owf[0].parse(OID), "one-way function")
     mac = _known(algorithms.READ_MACS, parameters.mac[0].parse(OID), "MAC")
     key = _pbm_key(secret, parameters.salt, owf, parameters.iteration_count)
-    return hmac.digest(key, data, mac)
+    yield hmac.digest(key, data, mac)
 
 
 def _pbm_key(secret: bytes, salt: bytes, owf: str, iterations: int) -> bytes:
@@ -200,8 +215,8 @@ def _pbm_key(secret: bytes, salt: bytes, owf: str, iterations: int) -> bytes:
 # --- PBMAC1, RFC 8018, 7.1 as RFC 9481, 6.1.2 profiles it
 
 
-def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> list[bytes]:
-    """Return the MACs that would be right: Bouncy Castle counts keyLength in bits, not octets."""
+def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> Iterator[bytes]:
+    """Yield the MACs that would be right: Bouncy Castle counts keyLength in bits, not octets."""
     parameters = decode_der(asn1.PBMAC1Params, algorithm.parameters or b"")
     derivation, scheme = parameters.key_derivation_func, parameters.message_auth_scheme
     if derivation[0].parse(OID) != algorithms.PBKDF2 or len(derivation) != 2:
@@ -212,15 +227,25 @@ def _pbmac1(algorithm: AlgorithmIdentifier, secret: bytes, data: bytes) -> list[
     if pbkdf2.prf:
         prf = _known(algorithms.READ_MACS, pbkdf2.prf[0].parse(OID), "pseudorandom function")
     mac = _known(algorithms.READ_MACS, scheme[0].parse(OID), "MAC")
-    length = pbkdf2.key_length or hashlib.new(mac).digest_size
-    # A key is made in blocks of the hash's size, each costing all iterations.
-    if not 0 < length <= MAX_KEY_LENGTH or length * pbkdf2.iteration_count > 50_000_000:
-        raise Unprotected(f"PBMAC1 with a key of {length} bytes costs more than is allowed")
-    lengths = (length, length // 8) if length % 8 == 0 else (length,)
-    keys = (
-        hashlib.pbkdf2_hmac(prf, secret, pbkdf2.salt, pbkdf2.iteration_count, n) for n in lengths
-    )
-    return [hmac.digest(key, data, mac) for key in keys]
+    length = hashlib.new(mac).digest_size if pbkdf2.key_length is None else pbkdf2.key_length
+    for octets in _key_lengths(length, pbkdf2.iteration_count, hashlib.new(prf).digest_size):
+        key = hashlib.pbkdf2_hmac(prf, secret, pbkdf2.salt, pbkdf2.iteration_count, octets)
+        yield hmac.digest(key, data, mac)
+
+
+def _key_lengths(length: int, iterations: int, block: int) -> list[int]:
+    """Return what keyLength may mean in octets, if that is safe and can be afforded."""
+    meant = (length, length // 8) if length % 8 == 0 else (length,)
+    safe = [octets for octets in meant if octets in KEY_LENGTHS]
+    if not safe:
+        raise Unprotected(
+            f"the MAC asks for a key of {length} octets; "
+            f"{KEY_LENGTHS.start} to {KEY_LENGTHS.stop - 1} are accepted"
+        )
+    affordable = [octets for octets in safe if -(-octets // block) * iterations <= PBKDF2_ROUNDS]
+    if not affordable:
+        raise Unprotected(f"a key of {length} octets by {iterations} iterations costs too much")
+    return affordable
 
 
 def _pbmac1_seal(credentials: MacCredentials) -> Seal:
