@@ -105,7 +105,7 @@ def secret(up: Up, it: dict[str, Any], output: str) -> Path:
     namespace, name, key = (
         it[f"{output}_output_{part}"] for part in ("namespace", "secret", "key")
     )
-    return up.data / "secrets" / namespace / name / key
+    return up.data / "secrets" / str(namespace) / str(name) / str(key)
 
 
 def test_pages_and_flower_are_there(up: Up) -> None:
