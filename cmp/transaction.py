@@ -318,8 +318,8 @@ class Transaction:
         info = acceptance.only_status(body)
         if info.status is PKIStatus.rejection:
             self._fail(body, acceptance.rejected(message, info, now=now))
-        if info.status is PKIStatus.waiting:
-            raise OutOfSequence("waiting is said in an error body where a revocation was asked for")
+        if info.status is PKIStatus.waiting:  # an error body says that here: RFC 9483, 4.4
+            self._wait(body, NO_CERT_REQ_ID, self._patience(), now)
         self._move(State.DONE, body)
 
     # Between two workers

@@ -94,7 +94,7 @@ def test_the_answer_to_an_earlier_message_of_the_transaction_is_refused(
 def test_an_unprotected_answer_is_refused(
     talk: Begin, identity: SignatureCredentials, by: Credentials | None
 ) -> None:
-    conversation = talk(by=by or identity)
+    conversation = talk(by=by or identity, mac_only=True)
     conversation.say()
     before = conversation.tx.snapshot()
 

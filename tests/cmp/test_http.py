@@ -12,6 +12,7 @@ from threading import Event
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from urllib3.connection import HTTPConnection
 
 from cmp.connection import tls_context
 from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer, Unreachable
@@ -229,6 +230,32 @@ def test_a_kept_connection_that_the_ca_has_closed_is_opened_again(
     assert transport.post(b"0\x03\x02\x01\x08") == ANSWER
 
     assert [request.body for request in ca.asked] == [MESSAGE, b"0\x03\x02\x01\x08"]
+
+
+def test_a_kept_connection_that_breaks_while_we_write_is_opened_again(
+    start: Start, speak: Speak
+) -> None:
+    over = Event()
+
+    def script(peer: Peer) -> None:
+        peer.listen()
+        peer.say(http(version="1.1"))
+        if peer.number == 0:
+            over.wait(5)  # it neither reads on nor closes
+
+    ca = start(script)
+    transport = speak(ca.url(), version="1.1")
+    transport.post(MESSAGE)
+    assert transport._kept is not None
+    kept = transport._kept._pool._get_conn()
+    assert isinstance(kept, HTTPConnection)
+    kept.sock.shutdown(socket.SHUT_WR)
+    transport._kept._pool._put_conn(kept)
+
+    assert transport.post(MESSAGE) == ANSWER
+
+    over.set()
+    assert [request.connection for request in ca.asked] == [0, 1]
 
 
 def test_a_message_taken_over_a_kept_connection_and_not_answered_is_not_sent_again(

@@ -372,6 +372,17 @@ def test_a_refusal_may_be_taken_note_of_late(hand: Hand, talk: Begin) -> None:
     assert conversation.state() is State.FAILED
 
 
+def test_waiting_is_not_said_in_a_revocation_response(talk: Begin) -> None:
+    conversation = talk(REQUESTS[Rp])
+    conversation.say()
+    before = conversation.tx.snapshot()
+
+    with pytest.raises(OutOfSequence, match="Rp does not lead from requested to waiting"):
+        conversation.hear(Rp((WAIT,)))
+
+    assert conversation.tx.snapshot() == before
+
+
 @pytest.mark.parametrize("seconds", [0, -5])
 def test_a_ca_that_asks_for_no_patience_is_not_polled_without_pause(
     talk: Begin, seconds: int
