@@ -147,7 +147,7 @@ def _read_cert_conf(content: bytes) -> CertConf:
                 s.cert_hash,
                 s.cert_req_id,
                 parts.read_status(s.status_info) if s.status_info else None,
-                parts.read_algorithm(s.hash_alg) if s.hash_alg else None,
+                None if s.hash_alg is None else parts.read_algorithm(s.hash_alg),
             )
             for s in asn1.decode_list(asn1.CertConfirmContent, content).items
         )

@@ -114,7 +114,7 @@ def _decode(der: bytes) -> PKIMessage:
     return PKIMessage(
         header=header,
         body=body,
-        protection=parts.whole_bytes(bits, "protection") if bits else None,
+        protection=None if bits is None else parts.whole_bytes(bits, "protection"),
         # hints, and not protected: see `read_certificates`
         extra_certs=parts.read_certificates(envelope.extra_certs),
         protected_part=asn1.sequence_of(header_der + body_der),
@@ -180,8 +180,8 @@ def _read_header(header: asn1.Header) -> PKIHeader:
         transaction_id=header.transaction_id,
         sender_nonce=header.sender_nonce,
         recip_nonce=header.recip_nonce,
-        message_time=parts.read_message_time(time) if time else None,
-        protection_alg=parts.read_algorithm(algorithm) if algorithm else None,
+        message_time=None if time is None else parts.read_message_time(time),
+        protection_alg=None if algorithm is None else parts.read_algorithm(algorithm),
         sender_kid=header.sender_kid,
         recip_kid=header.recip_kid,
         free_text=tuple(header.free_text or ()),
