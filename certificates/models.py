@@ -46,27 +46,27 @@ class Certificate(models.Model):
         OTHER = "OTHER", "OTHER (end entity)"
 
     class CreationMode(models.TextChoices):
-        AUTOMATIC = "AUTOMATIC"
-        MANUAL = "MANUAL"
+        AUTOMATIC = "AUTOMATIC", "AUTOMATIC"
+        MANUAL = "MANUAL", "MANUAL"
 
     class KeyAlgorithm(models.TextChoices):
-        EC = "EC"
-        RSA = "RSA"
+        EC = "EC", "EC"
+        RSA = "RSA", "RSA"
 
     class KeyEncoding(models.TextChoices):
-        PEM = "PEM"
-        DER = "DER"
+        PEM = "PEM", "PEM"
+        DER = "DER", "DER"
 
     class KeySize(models.TextChoices):
-        KEYSIZE_2048 = "KEYSIZE_2048"
-        KEYSIZE_4096 = "KEYSIZE_4096"
+        KEYSIZE_2048 = "KEYSIZE_2048", "KEYSIZE_2048"
+        KEYSIZE_4096 = "KEYSIZE_4096", "KEYSIZE_4096"
 
     class EllipticCurve(models.TextChoices):
-        SECP256R1 = "SECP256r1"
-        SECP384R1 = "SECP384r1"
+        SECP256R1 = "SECP256r1", "SECP256r1"
+        SECP384R1 = "SECP384r1", "SECP384r1"
 
     class BasicConstraints(models.TextChoices):
-        END_ENTITY = "END_ENTITY"
+        END_ENTITY = "END_ENTITY", "END_ENTITY"
 
     name = models.CharField(max_length=63, unique=True, validators=[object_name])
     cert_type = models.CharField(max_length=5, choices=CertType, default=CertType.OTHER)
