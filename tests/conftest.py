@@ -6,8 +6,10 @@ Which database the tests run on is for the plugin `tests.databases`.
 import os
 import random
 from collections.abc import Generator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.network import keep_to_loopback
 from tests.peers import process
@@ -15,9 +17,11 @@ from tests.peers import process
 keep_to_loopback()
 
 # Folders whose tests share a server or a browser that is slow to start: one xdist worker each.
-TOGETHER = ("browser", "interop", "kubernetes")
+TOGETHER = ("kubernetes", "browser", "interop")
+# What takes longest, so that the other workers do not end long before the last one.
+FIRST = ("test_checks.py", "flows", *TOGETHER)
 
-# Where tests are named after sets, xdist's workers have to order these alike to have the same tests.
+# Some tests are named after sets: xdist's workers have to order these alike, to agree on the names.
 SEED = os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
 
 
@@ -25,12 +29,31 @@ def pytest_report_header() -> str:
     return f"PYTHONHASHSEED={SEED}"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups as they are collected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        home = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-        if home in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(home))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: _home(item.nodeid) not in FIRST)
+
+
+@pytest.hookimpl(optionalhook=True)  # there is no such hook without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "Homes":
+    config.option.loadscopereorder = False
+    return Homes(config, log)
+
+
+class Homes(LoadScopeScheduling):
+    """Gives a file, or a folder of TOGETHER, to one worker.
+
+    xdist's own groups (3.8: `--dist loadgroup`) have no effect on pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        home = _home(nodeid)
+        return home if home in TOGETHER else nodeid.partition("::")[0]
+
+
+def _home(nodeid: str) -> str:
+    """Return the folder, or the file, right below tests."""
+    return nodeid.partition("::")[0].split("/")[1]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -48,7 +48,8 @@ def _runs_on(database: str, item: pytest.Item) -> bool:
     only = item.get_closest_marker("only_on")
     if only is not None and only.args != (database,):
         return False
-    return database == "sqlite" or touches_database(item)
+    in_browser = "browser" in item.path.parts  # slow, and no other SQL than its views' tests
+    return database == "sqlite" or (touches_database(item) and not in_browser)
 
 
 def touches_database(item: pytest.Item) -> bool:

@@ -37,6 +37,11 @@ class Up:
         )
 
     def __enter__(self) -> "Up":
+        for number in (1, 2):  # of their own, for there may be several of us at a time
+            port = self.data / "demo-ca" / str(number) / "port"
+            port.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            if not port.exists():
+                port.write_text(f"{free_port()}")
         self.process.start()
         return self
 

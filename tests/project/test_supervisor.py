@@ -26,7 +26,9 @@ def say(name, line):
 try:
     with Supervisor(say, Path.cwd(), os.environ, backoff=0.01) as supervisor:
         for number, program in enumerate(sys.argv[1:], start=1):
-            part = Part(name=f"part{number}", command=(sys.executable, "-c", program), grace=20)
+            command = (sys.executable, "-c", program)
+            announces = "hello" if "hello" in program else ""
+            part = Part(name=f"part{number}", command=command, announces=announces, grace=20)
             supervisor.start(part)
             pid = supervisor.children[-1].process.pid
             say("pid", pid)
@@ -128,6 +130,16 @@ def test_part_that_does_not_stay_up_ends_all_and_is_named(supervised: Starts) ->
         == "gave up: part2 does not stay up: ended by itself with exit status 3, for the 5th time"
     )
     assert run.process.returncode == 1
+
+
+def test_part_that_ends_before_it_is_ready_ends_all_at_once(supervised: Starts) -> None:
+    run = supervised(STAYS, "raise SystemExit(3)  # before it says hello", STAYS)
+
+    last = run.rest()
+
+    assert last[-1] == "gave up: part2 did not start: ended by itself with exit status 3"
+    assert "up: ending part1" in last
+    assert "part3: hello" not in last
 
 
 def test_no_part_outlives_a_supervisor_that_is_killed(supervised: Starts) -> None:
