@@ -7,25 +7,23 @@ others, and knows how far a round trip came: Unreachable means that the CA canno
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import SplitResult
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ProtocolError
 
 from cmp.errors import LocalError, Unreachable
 from cmp.text import one_line
@@ -83,91 +81,84 @@ class _TlsSocket(ssl.SSLSocket):
         return received
 
 
-class _Connection(HTTPConnection):
-    """Connects, shakes hands and writes within the trip's deadline. A request is one write."""
+class Adapter(BaseAdapter):
+    """The way of `requests` to one CA: one connection, which HTTP/1.1 keeps and 1.0 does not.
 
-    def __init__(
-        self, *args: Any, version: HttpVersion, tls: ssl.SSLContext | None, trip: Trip, **kw: Any
-    ) -> None:
-        super().__init__(*args, **kw)
-        self._http_vsn = 10 if version == "1.0" else 11
-        self._http_vsn_str = f"HTTP/{version}"
+    The response's `raw` is to be read before `settle` decides what becomes of the connection.
+    """
+
+    version: HttpVersion = "1.0"
+
+    def __init__(self, url: SplitResult, tls: ssl.SSLContext | None, trip: Trip) -> None:
+        super().__init__()
+        self._host, self._port = url.hostname or "", url.port or PORTS[url.scheme]
         self._tls = tls
         self._trip = trip
-        self._held: list[bytes] = []
+        self._sock: socket.socket | None = None
+        self._raw: HTTPResponse | None = None
 
-    def connect(self) -> None:
-        self._trip.reused = False
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        """Raises Unreachable if the CA cannot have the request, OSError or HTTPException later."""
+        fields = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        head = f"{request.method} {request.path_url} HTTP/{self.version}\r\n{fields}\r\n"
+        sock = self._sent(head.encode("ascii") + cast("bytes", request.body))
+        self._raw = HTTPResponse(sock, method=request.method)
+        self._raw.begin()
+        response = Response()
+        response.request, response.raw = request, self._raw
+        response.status_code = self._raw.status
+        response.headers = CaseInsensitiveDict(self._raw.headers.items())
+        return response
+
+    def settle(self) -> None:
+        """Keep the connection if it may carry another request, else close it."""
+        raw = self._raw
+        if self.version == "1.0" or raw is None or not raw.isclosed() or raw.will_close:
+            self.close()
+        self._raw = None
+
+    def close(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+        if self._sock is not None:
+            self._sock.close()
+        self._raw = self._sock = None
+
+    def _sent(self, message: bytes) -> socket.socket:
+        """Write the request as one segment, over the kept connection if it is still good."""
+        self._trip.reused = self._sock is not None and not _readable(self._sock)
+        if self._sock is not None and self._trip.reused:
+            try:
+                return self._write(self._sock, message)
+            except (ConnectionError, ssl.SSLError):  # closed meanwhile: what arrived is no request
+                self._trip.reused = False
+        self.close()
         try:
-            plain = _connected(self.host, self.port, self._trip)
-            self.sock = _secured(plain, self.host, self._tls, self._trip) if self._tls else plain
+            self._sock = _connected(self._host, self._port, self._trip)
+            if self._tls is not None:
+                self._sock = _secured(self._sock, self._host, self._tls, self._trip)
+            return self._write(self._sock, message)
         except TimeoutError:
             raise self._unsent("it did not take the connection in time") from None
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
             raise self._unsent(words(error)) from error
 
-    def request(self, *args: Any, **kw: Any) -> None:
-        self._held.clear()
-        super().request(*args, **kw)  # calls `send` piece by piece
-        message = b"".join(self._held)
-        if self.sock is not None:
-            self._trip.reused = True
-            try:
-                return self._write(message)
-            except (ConnectionError, ssl.SSLError):  # closed meanwhile: what arrived is no request
-                self.sock.close()
-        self.connect()
-        try:
-            return self._write(message)
-        except OSError as error:
-            raise self._unsent(words(error)) from error
-
-    def send(self, data: Any) -> None:
-        self._held.append(data)
-
-    def _unsent(self, why: str) -> Unreachable:
-        return Unreachable(f"{self.host}:{self.port}: {why}")
-
-    def _write(self, message: bytes) -> None:
+    def _write(self, sock: socket.socket, message: bytes) -> socket.socket:
         rest = memoryview(message)
         while rest:
-            self.sock.settimeout(self._trip.left())
-            rest = rest[self.sock.send(rest) :]
+            sock.settimeout(self._trip.left())
+            rest = rest[sock.send(rest) :]
+        return sock
+
+    def _unsent(self, why: str) -> Unreachable:
+        return Unreachable(f"{self._host}:{self._port}: {why}")
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class Adapter(HTTPAdapter):
-    """What `requests` needs to use our connections: one origin, one version, one connection."""
-
-    def __init__(
-        self, url: SplitResult, version: HttpVersion, tls: ssl.SSLContext | None, trip: Trip
-    ) -> None:
-        super().__init__(max_retries=0)
-        host, port = url.hostname or "", url.port or PORTS[url.scheme]
-        self._pool = _Pool(host, port, maxsize=1, version=version, tls=tls, trip=trip)
-
-    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
-        return self._pool
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Leave it to our SSLContext, which always verifies."""
-
-    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        return request.path_url  # there is no proxy that would want more
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Leave out cookies, history and encodings: they are half of the work, and not wanted."""
-        response = Response()
-        response.request, response.raw = req, resp
-        response.status_code, response.headers = resp.status, CaseInsensitiveDict(resp.headers)
-        return response
-
-    def close(self) -> None:
-        self._pool.close()
-        super().close()
+def _readable(sock: socket.socket) -> bool:
+    """An idle connection with something to read was closed, or is out of step."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _connected(host: str, port: int, trip: Trip) -> socket.socket:
@@ -256,7 +247,7 @@ def words(error: BaseException) -> str:
             text = f"its name does not resolve ({error.strerror or error})"
         case RemoteDisconnected():
             text = "it closed the connection without an answer"
-        case IncompleteRead() | ProtocolError():
+        case IncompleteRead():
             text = "it closed the connection in the middle of its answer"
         case HTTPException():
             text = f"what it answered is not HTTP: {error}"

@@ -8,19 +8,16 @@ environment play no part.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, IncompleteRead
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from time import monotonic, time
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
-from requests import PreparedRequest, RequestException, Response
+from requests import PreparedRequest, Response
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError
-from urllib3.util import SKIP_HEADER
 
 from cmp.connection import PORTS, Adapter, HttpVersion, TlsTrust, Trip, tls_context, words
 from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer
@@ -30,6 +27,7 @@ __all__ = ["HttpTransport", "HttpVersion", "TlsTrust"]
 
 CONTENT_TYPE = "application/pkixcmp"  # exactly this, without parameters: RFC 9811, 3.4
 MAX_ANSWER = 1 << 20  # bytes
+URL_SAFE = "/?:@!$&'()*+,;=~%"  # RFC 3986, 3.3 and 3.4; % because what is quoted stays so
 EXCERPT = 120  # characters of an answer that is no PKIMessage
 
 
@@ -50,10 +48,9 @@ class HttpTransport:
     ) -> None:
         self.http_version = http_version
         self._url = _checked(url, tls)
-        self._tls = tls_context(tls) if tls else None
         self._timeout = message_timeout
         self._trip = Trip()
-        self._kept: Adapter | None = None  # HTTP/1.1 only
+        self._adapter = Adapter(self._url, tls_context(tls) if tls else None, self._trip)
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +59,7 @@ class HttpTransport:
         self.close()
 
     def close(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        self._adapter.close()
 
     def post(self, der: bytes) -> bytes:
         """Send a PKIMessage and return the one that answers it, or raise TransportError.
@@ -83,28 +78,19 @@ class HttpTransport:
         return message
 
     def _ask(self, der: bytes, version: HttpVersion) -> _Answer:
-        adapter = self._adapter(version)
         self._trip.answered = False
+        self._adapter.version = version
         try:
-            response = adapter.send(_request(self._url, der, version), stream=True)
+            response = self._adapter.send(_request(self._url, der, version))
             return _Answer.read(response, self._url)
-        except (RequestException, HTTPError, HTTPException, OSError) as error:
-            reason = _reason(error)
-            hung_up = isinstance(reason, ConnectionError) and not self._trip.answered
-            if hung_up and not self._trip.reused:
-                self.http_version = _other(version)
-            raise NoAnswer(f"{self._url.netloc}: {words(reason)}") from error
+        except (HTTPException, OSError) as error:
+            if isinstance(error, ConnectionError) and not (
+                self._trip.answered or self._trip.reused
+            ):
+                self.http_version = _other(version)  # it hung up on us at once
+            raise NoAnswer(f"{self._url.netloc}: {words(error)}") from error
         finally:
-            if adapter is not self._kept:
-                adapter.close()
-
-    def _adapter(self, version: HttpVersion) -> Adapter:
-        """A connection of HTTP/1.0 serves once, whatever version the CA's answer claims."""
-        if version == "1.0":
-            return Adapter(self._url, version, self._tls, self._trip)
-        if self._kept is None:
-            self._kept = Adapter(self._url, version, self._tls, self._trip)
-        return self._kept
+            self._adapter.settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +105,16 @@ class _Answer:
 
     @classmethod
     def read(cls, response: Response, url: SplitResult) -> Self:
-        with closing(response.raw) as raw:  # a connection with nothing left on it is kept
-            speaks_1_1 = raw.version == 11
-            answer = cls(url.netloc, response.status_code, speaks_1_1, response.headers)
-            try:
-                content = raw.read(MAX_ANSWER + 1)
-                if len(content) <= MAX_ANSWER and raw.length_remaining:
-                    raise IncompleteRead(content, raw.length_remaining)
-            except (HTTPException, HTTPError, OSError):
-                if answer.is_pkixcmp:
-                    raise
-                return answer  # its status says enough
+        raw: HTTPResponse = response.raw
+        answer = cls(url.netloc, response.status_code, raw.version == 11, response.headers)
+        try:
+            content = raw.read(MAX_ANSWER + 1)
+            if len(content) <= MAX_ANSWER and raw.length:
+                raise IncompleteRead(content, raw.length)
+        except (HTTPException, OSError):
+            if answer.is_pkixcmp:
+                raise
+            return answer  # its status says enough
         return replace(answer, content=content)
 
     @property
@@ -175,7 +160,6 @@ def _request(url: SplitResult, der: bytes, version: HttpVersion) -> PreparedRequ
         {
             "Host": url.netloc,
             "User-Agent": "OCCM",
-            "Accept-Encoding": SKIP_HEADER,
             "Content-Type": CONTENT_TYPE,
             "Content-Length": str(len(der)),
         }
@@ -197,18 +181,16 @@ def _checked(url: str, tls: TlsTrust | None) -> SplitResult:
         raise LocalError(f"{one_line(url, 300)} is not the http or https URL of a CA")
     if (parts.scheme == "https") != (tls is not None):
         raise LocalError(f"{one_line(url, 300)}: https and a TLS trust store go together")
-    return parts._replace(netloc=f"{host}:{port}" if port else host, fragment="")
+    return parts._replace(
+        netloc=f"{host}:{port}" if port else host,
+        path=quote(parts.path, safe=URL_SAFE),
+        query=quote(parts.query, safe=URL_SAFE),
+        fragment="",
+    )
 
 
 def _other(version: HttpVersion) -> HttpVersion:
     return "1.1" if version == "1.0" else "1.0"
-
-
-def _reason(error: BaseException) -> BaseException:
-    """Return what really happened, under the layers of `requests` and `urllib3`."""
-    while isinstance(error, RequestException | HTTPError) and error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def _retry_after(headers: CaseInsensitiveDict[str]) -> timedelta | None:

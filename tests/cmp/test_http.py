@@ -12,7 +12,6 @@ from threading import Event
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from urllib3.connection import HTTPConnection
 
 from cmp.connection import tls_context
 from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer, Unreachable
@@ -82,6 +81,16 @@ def test_first_request_is_http_1_0_with_exactly_the_headers_it_needs(
     }
     assert ca.asked[0].body == MESSAGE
     assert transport.http_version == "1.0"
+
+
+def test_what_no_url_may_hold_is_quoted_and_what_is_quoted_stays(
+    start: Start, speak: Speak
+) -> None:
+    ca = start(answering(http()))
+
+    speak(f"http://127.0.0.1:{ca.port}/gw ü%2F/p;x?a=b c#fragment").post(MESSAGE)
+
+    assert ca.asked[0].line == "POST /gw%20%C3%BC%2F/p;x?a=b%20c HTTP/1.0"
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -246,11 +255,8 @@ def test_a_kept_connection_that_breaks_while_we_write_is_opened_again(
     ca = start(script)
     transport = speak(ca.url(), version="1.1")
     transport.post(MESSAGE)
-    assert transport._kept is not None
-    kept = transport._kept._pool._get_conn()
-    assert isinstance(kept, HTTPConnection)
-    kept.sock.shutdown(socket.SHUT_WR)
-    transport._kept._pool._put_conn(kept)
+    assert transport._adapter._sock is not None
+    transport._adapter._sock.shutdown(socket.SHUT_WR)
 
     assert transport.post(MESSAGE) == ANSWER
 
