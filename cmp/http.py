@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from time import monotonic, time
-from typing import Self
+from typing import Self, cast
 from urllib.parse import SplitResult, quote, urlsplit
 
 from requests import PreparedRequest, Response
@@ -105,7 +105,7 @@ class _Answer:
 
     @classmethod
     def read(cls, response: Response, url: SplitResult) -> Self:
-        raw: HTTPResponse = response.raw
+        raw = cast("HTTPResponse", response.raw)
         answer = cls(url.netloc, response.status_code, raw.version == 11, response.headers)
         try:
             content = raw.read(MAX_ANSWER + 1)
