@@ -26,6 +26,9 @@ class Readiness(models.TextChoices):
 
 
 class CertificateQuerySet(models.QuerySet["Certificate"]):
+    def ready(self, *, now: datetime) -> "CertificateQuerySet":
+        return self.filter(in_place=True, not_before__lte=now, not_after__gt=now)
+
     def with_readiness(self, *, now: datetime) -> "models.QuerySet[Any]":
         """Annotate `readiness`, computed from validity and from what lies in the secrets."""
         return self.annotate(
@@ -259,7 +262,7 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         """Lease the row under the fence a wake-up call was sent for; None if it was taken."""
         mine = self.due(now=now).filter(pk=pk, fence=fence)
         won = mine.update(fence=F("fence") + 1, leased_until=leased_until, called_until=None)
-        return self.select_related("certificate", "issuer").get(pk=pk) if won else None
+        return self.select_related("certificate", "issuer__health").get(pk=pk) if won else None
 
 
 def _over(column: str, now: datetime) -> Q:

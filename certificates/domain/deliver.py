@@ -19,6 +19,20 @@ from secretstore import ABSENT, CERTIFICATE_LABEL, Conflict, Secret, SecretMissi
 Phase = Enrollment.Phase
 
 ROUNDS: Final = 5  # of reading and writing against others that change the same secret
+TAKEN_OVER: Final = (
+    "issuer",
+    "certificate_der",
+    "serial_number",
+    "fingerprint",
+    "not_before",
+    "not_after",
+    "delivered_at",
+    "renew_at",
+    "in_place",
+    "modifications",
+    "attention",
+    "updated_at",
+)
 NO_CHAIN = "The CA sent no certificate chain; what lies at the chain output was left as it is."
 
 
@@ -102,4 +116,4 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
     row.delivered_at, row.renew_at, row.in_place = now, renewal.at, True
     row.modifications = enrollment.modifications
     row.attention = " ".join(note for note in notes if note)
-    row.save()
+    row.save(update_fields=TAKEN_OVER)

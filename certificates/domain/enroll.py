@@ -47,26 +47,31 @@ def record_unexpected(enrollment: Enrollment, error: Exception, *, now: datetime
 def _step(enrollment: Enrollment, world: World) -> bool:
     """Do what the phase calls for, and say whether the next step may follow at once."""
     match enrollment.phase:
-        case Phase.NEW if _waits(enrollment, now=world.clock()):
-            return False
         case Phase.NEW | Phase.EXCHANGE:
-            return exchange.converse(enrollment, world)
+            return _may_ask(enrollment, now=world.clock()) and exchange.converse(enrollment, world)
         case Phase.ISSUED | Phase.DELIVERING:
             return deliver.deliver(enrollment, world)
     return False
 
 
-def _waits(enrollment: Enrollment, *, now: datetime) -> bool:
-    """Whether there is nobody to sign the request yet. Also: what is left to ask for."""
+def _may_ask(enrollment: Enrollment, *, now: datetime) -> bool:
+    """Say whether the transaction is open, or may begin; if not, the row waits from here on."""
+    if enrollment.state:
+        return True
+    _recreate_what_expired(enrollment, now=now)
+    issuer = enrollment.ca.pk
+    if enrollment.signer != Enrollment.Signer.IDENTITY or identity.is_fit(issuer, now=now):
+        return True
+    obstacle = identity.obstacles([issuer], now=now).get(issuer, "")
+    enrollment.keep(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN, leased_until=None)
+    return False
+
+
+def _recreate_what_expired(enrollment: Enrollment, *, now: datetime) -> None:
+    """D13: an expired certificate signs no kur and is updated by none. A MANUAL one is left."""
     certificate = enrollment.certificate
     automatic = certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
     expired = certificate.not_after is not None and certificate.not_after <= now
     if enrollment.kind == Kind.RENEW and expired and automatic:
         reason = str(policy.Reason.EXPIRED)
         enrollment.keep(**errands.recreating_instead(enrollment, reason=reason))
-    if enrollment.signer != Enrollment.Signer.IDENTITY:
-        return False
-    obstacle = identity.obstacles([enrollment.ca.pk], now=now).get(enrollment.ca.pk, "")
-    if obstacle:
-        enrollment.keep(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN, leased_until=None)
-    return bool(obstacle)

@@ -160,7 +160,8 @@ def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]
 
 def signed_by_identity() -> Q:
     """Match the enrollments that begin only while the issuer's OCCM certificate is READY."""
-    return Q(signer=Signer.IDENTITY, phase=Phase.NEW)
+    unsent = Q(phase__in=(Phase.NEW, Phase.EXCHANGE), state="")
+    return Q(unsent, signer=Signer.IDENTITY)
 
 
 def _signer(certificate: Certificate, kind: Enrollment.Kind) -> Enrollment.Signer:

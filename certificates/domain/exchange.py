@@ -12,7 +12,9 @@ from it. Whoever finds the row later knows from `state` whether a message may be
 
 import base64
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -37,7 +39,7 @@ from cmp import (
     Update,
 )
 from issuers.domain import channel, health
-from issuers.models import Issuer, IssuerHealth
+from issuers.models import Issuer
 
 Kind, Phase = Enrollment.Kind, Enrollment.Phase
 
@@ -73,7 +75,7 @@ def converse(enrollment: Enrollment, world: World) -> bool:
         with world.connect(
             enrollment.ca,
             secrets=secrets,
-            http_version=_http_version(enrollment.ca),
+            http_version=enrollment.ca.health.http_version,  # what worked last: A3
             url=enrollment.exchange["url"],
         ) as ca:
             while _ask(enrollment, tx, ca, world):
@@ -81,7 +83,10 @@ def converse(enrollment: Enrollment, world: World) -> bool:
     except CmpError as error:
         _set_back(enrollment, error, failed=tx.state is State.FAILED, now=world.clock())
         return False
-    return _rest(enrollment, tx)
+    if tx.state is State.DONE:
+        return True
+    enrollment.keep(due_at=tx.wake_at, leased_until=None, **failures.overcome())
+    return False
 
 
 def begin_anew(enrollment: Enrollment, *, lost: str = "", **changes: Any) -> None:
@@ -152,11 +157,27 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
         health.failed(issuer, now=seen, error=str(error), http_version=ca.http_version)
         raise
     now = world.clock()
-    health.answered(issuer, now=now, http_version=ca.http_version)
+    if enrollment.state != State.CONFIRMING or issuer.health.failing_since is not None:
+        health.answered(issuer, now=now, http_version=ca.http_version)
     tx.receive(answer, now=now)
-    changes = {"exchange": enrollment.exchange | {"now": tx.snapshot()}, "state": str(tx.state)}
-    _persist(enrollment, world, asked_at=None, **changes, **_granted(tx, issuer, now))
-    return True
+    _persist(partial(_note_answer, enrollment, tx, now=now), enrollment, world)
+    return tx.state is not State.DONE
+
+
+def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> None:
+    """Write down where an answer has led."""
+    granted = _granted(tx, enrollment.ca, now)
+    if tx.state is State.DONE:
+        ended: dict[str, Any] = {
+            "exchange": {},
+            "state": "",
+            "asked_at": None,
+            "confirm_until": None,
+        }
+        enrollment.move(Phase.ISSUED, **granted | ended | failures.overcome())
+    else:
+        exchange = enrollment.exchange | {"now": tx.snapshot()}
+        enrollment.keep(exchange=exchange, state=str(tx.state), asked_at=None, **granted)
 
 
 def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
@@ -173,11 +194,11 @@ def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
     }
 
 
-def _persist(enrollment: Enrollment, world: World, **changes: Any) -> None:
+def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) -> None:
     """Write an answer that cannot be had again: if the database is away, until the lease ends."""
     while True:
         try:
-            return enrollment.keep(**changes)
+            return write()
         except (OperationalError, InterfaceError):
             leased_until = enrollment.leased_until
             if leased_until is None or world.clock() >= leased_until:
@@ -185,18 +206,6 @@ def _persist(enrollment: Enrollment, world: World, **changes: Any) -> None:
             log.warning("%s: the database is away with an answer in hand", enrollment)
             connection.close_if_unusable_or_obsolete()
             world.pause(1.0)
-
-
-def _rest(enrollment: Enrollment, tx: Transaction) -> bool:
-    """Nothing is to be said now: the certificate is held, or the CA asked for patience."""
-    if tx.state is State.DONE:
-        enrollment.move(
-            Phase.ISSUED, exchange={}, state="", confirm_until=None, **failures.overcome()
-        )
-        return True
-    wake_at = tx.wake_at if tx.deadline is None else min(tx.wake_at or tx.deadline, tx.deadline)
-    enrollment.keep(due_at=wake_at, leased_until=None, **failures.overcome())
-    return False
 
 
 def _set_back(enrollment: Enrollment, error: CmpError, *, failed: bool, now: datetime) -> None:
@@ -262,11 +271,6 @@ def _turned_away(error: BadHttp) -> bool:
 def _endpoint_is_gone(enrollment: Enrollment) -> bool:
     begun_by_https = str(enrollment.exchange.get("url", "")).startswith("https:")
     return begun_by_https and not enrollment.ca.tls_enabled
-
-
-def _http_version(issuer: Issuer) -> str:
-    """Return what worked last with this CA (A3)."""
-    return IssuerHealth.objects.values_list("http_version", flat=True).get(pk=issuer.pk)
 
 
 def _base64(certificate: x509.Certificate) -> str:

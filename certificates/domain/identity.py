@@ -11,6 +11,15 @@ from certificates.models import Certificate, Enrollment, Readiness
 LOOK_AGAIN = timedelta(seconds=30)  # at an obstacle; when it is gone, the rows are woken
 
 
+def is_fit(issuer: int, *, now: datetime) -> bool:
+    """Say whether requests may be signed with this issuer's OCCM certificate now."""
+    being_replaced = Enrollment.objects.open().exclude(issued_fingerprint="")
+    identities = Certificate.objects.ready(now=now).filter(
+        issuer=issuer, cert_type=Certificate.CertType.OCCM, deleting=False
+    )
+    return identities.exclude(enrollments__in=being_replaced).exists()
+
+
 def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
     """Say for each issuer why no request may be signed with its OCCM certificate now.
 

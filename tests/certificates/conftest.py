@@ -23,4 +23,4 @@ def issuer(site: Site) -> Issuer:
 
 @pytest.fixture
 def identity(issuer: Issuer) -> Certificate:
-    return issuer.certificates.get()
+    return issuer.certificates.get(cert_type="OCCM")
