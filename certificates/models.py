@@ -399,7 +399,7 @@ class Enrollment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.certificate} ({self.phase})"
+        return f"{self.certificate}: {self.kind} at {self.issuer_name}"
 
     @property
     def ca(self) -> Issuer:

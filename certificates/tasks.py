@@ -35,7 +35,8 @@ def dispatch() -> None:
     lifecycle.finish_deletions(now=clock())
     while calls := dispatching.tick(now=clock()):
         for call in calls:
-            current_app.send_task(call.task, (call.enrollment, call.fence), queue=call.queue)
+            task = current_app.tasks[call.task]
+            task.apply_async((call.enrollment, call.fence), queue=call.queue)
         if clock() >= until:
             break
         sleep(PAUSE_S)

@@ -89,6 +89,7 @@ def _finish(enrollment: Enrollment, parcel: Parcel, *, now: datetime) -> None:
     """Everything is written: take the certificate over and close the errand."""
     row = Certificate.objects.select_for_update().get(pk=enrollment.certificate_id)
     _take_over(row, enrollment, parcel, now=now)
+    enrollment.certificate = row
     is_identity = row.cert_type == Certificate.CertType.OCCM
     kept = ("private_key", "certificate_der", "chain_der") if is_identity else ()
     emptied = {name: value for name, value in errands.emptied().items() if name not in kept}

@@ -31,17 +31,39 @@ def advance(enrollment: Enrollment, world: World) -> None:
                 pass
         except failures.ANTICIPATED as error:
             enrollment.keep(**failures.recorded(enrollment, error, now=world.clock()))
-            log.warning("%s: %s: %s", enrollment, enrollment.error_code, error)
         except Stopped:
-            enrollment.keep(leased_until=None)
-            log.info("%s: stopped", enrollment)
+            enrollment.keep(leased_until=None, due_at=None)
     except LeaseLost:
         log.info("%s: taken over by another worker", enrollment)
+    else:
+        _tell(enrollment)
+
+
+def _tell(enrollment: Enrollment) -> None:
+    """Log where an enrollment stands now that it is left alone."""
+    if enrollment.phase == Phase.DELIVERED:
+        log.info("%s: delivered, valid until %s", enrollment, enrollment.certificate.not_after)
+    elif enrollment.due_at is None:
+        log.info("%s: stopped", enrollment)
+    elif enrollment.error_code:
+        log.warning(
+            "%s: try %d failed, next at %s: %s: %s",
+            enrollment,
+            enrollment.tries,
+            enrollment.due_at,
+            enrollment.error_code,
+            enrollment.error,
+        )
+    elif enrollment.waiting_for:
+        log.info("%s: waits for %s", enrollment, enrollment.waiting_for)
+    else:
+        log.info("%s: the CA asks for patience until %s", enrollment, enrollment.due_at)
 
 
 def record_unexpected(enrollment: Enrollment, error: Exception, *, now: datetime) -> None:
     """Record what no step anticipates, and try again. Raises LeaseLost."""
     enrollment.keep(**failures.recorded(enrollment, error, now=now))
+    _tell(enrollment)
 
 
 def _step(enrollment: Enrollment, world: World) -> bool:

@@ -150,6 +150,8 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
         sent_at=enrollment.sent_at or now,
         asked_at=now,
     )
+    if tx.state is State.REQUESTED:
+        log.info("%s: asked in transaction %s", enrollment, enrollment.transaction_id)
     try:
         answer = ca.post(message)
     except TransportError as error:
@@ -175,6 +177,7 @@ def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> N
             "confirm_until": None,
         }
         enrollment.move(Phase.ISSUED, **granted | ended | failures.overcome())
+        log.info("%s: issued", enrollment)
     else:
         exchange = enrollment.exchange | {"now": tx.snapshot()}
         enrollment.keep(exchange=exchange, state=str(tx.state), asked_at=None, **granted)

@@ -891,6 +891,48 @@ class TestTheEndpoint:
         assert urls == [issuer.server_url, issuer.server_url, secure]
 
 
+class TestTheLog:
+    """A line for each change an operator cares for."""
+
+    def lines(self, caplog: pytest.LogCaptureFixture, certificate: Certificate) -> list[str]:
+        mine = f"{certificate}: CREATE at {certificate.issuer}: "
+        messages = [record.getMessage() for record in caplog.records]
+        return [text.removeprefix(mine) for text in messages if text.startswith(mine)]
+
+    def test_of_success(self, site: Site, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        asked, issued, delivered = self.lines(caplog, certificate)
+        assert asked == f"asked in transaction {site.errand(certificate).transaction_id}"
+        assert issued == "issued"
+        assert delivered == "delivered, valid until 2027-01-01 12:00:00+00:00"
+
+    def test_of_failure(self, site: Site, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        refusing(site, issuer)
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        _, failed = self.lines(caplog, certificate)
+        assert failed.startswith("try 1 failed, next at 2026-01-01 12:00:30+00:00: CMP_REJECTED: ")
+        assert "not today" in failed
+
+    def test_of_waiting(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        issuer = site.add_ca()
+        row = site.errand(a_certificate(issuer=issuer))
+        mine = enroll.claim(pk=row.pk, fence=0, now=NOW)
+        assert mine is not None
+
+        enroll.advance(mine, site.world)
+
+        assert self.lines(caplog, row.certificate) == [f"waits for {mine.waiting_for}"]
+
+
 def test_what_nobody_anticipated_is_recorded_and_tried_again(site: Site, issuer: Issuer) -> None:
     row = site.errand(a_certificate(issuer=issuer))
     mine = enroll.claim(pk=row.pk, fence=0, now=NOW)
