@@ -66,7 +66,7 @@ class TrustStore:
             if not self.allow_missing_digital_signature:
                 _require_digital_signature(certificate)
             if self.server_cert is None:
-                found = _found(certificate, self, helpers := tuple(helpers))
+                found = _found(certificate, self)
                 if not any(all(_valid(one, now) for one in path) for path in found):
                     found[:] = [self._path_to_root(certificate, helpers, now)]
             else:
@@ -97,6 +97,15 @@ class TrustStore:
         above = _further_up(chain[-1:], (*pinned, *self.intermediates, *helpers), now)
         return _without_root(chain + above)
 
+    def roots_of(self, certificates: Certificates) -> Certificates:
+        """Return the roots that issued any of these and are not among them."""
+        return tuple(
+            root
+            for root in self.roots
+            if root not in certificates
+            and any(_named(root, one) and _signed(root, one) for one in certificates)
+        )
+
     def _path_to_root(
         self, certificate: x509.Certificate, helpers: Iterable[x509.Certificate], now: datetime
     ) -> Certificates:
@@ -108,9 +117,7 @@ class TrustStore:
 
 
 @lru_cache(maxsize=256)
-def _found(
-    certificate: x509.Certificate, store: TrustStore, helpers: Certificates
-) -> list[Certificates]:
+def _found(certificate: x509.Certificate, store: TrustStore) -> list[Certificates]:
     """Remember the path of a signer, who signs thousands of answers: only time can break it."""
     return []
 

@@ -531,7 +531,7 @@ def test_an_answer_that_takes_longer_than_the_message_timeout_is_none(
     with pytest.raises(NoAnswer, match="within the message timeout"):
         transport.post(MESSAGE)
 
-    assert time.monotonic() - began == pytest.approx(0.4, abs=0.2)
+    assert 0.4 <= time.monotonic() - began < 3
     assert transport.http_version == "1.0"
 
 
@@ -550,7 +550,7 @@ def test_a_connection_that_is_never_taken_ends_with_the_message_timeout(speak: S
         with pytest.raises(Unreachable, match="did not take the connection in time"):
             transport.post(MESSAGE)
 
-    assert time.monotonic() - began == pytest.approx(0.4, abs=0.2)
+    assert 0.4 <= time.monotonic() - began < 3
 
 
 def test_a_tls_handshake_that_never_ends_ends_with_the_message_timeout(
@@ -563,7 +563,7 @@ def test_a_tls_handshake_that_never_ends_ends_with_the_message_timeout(
     with pytest.raises(Unreachable, match="did not take the connection in time"):
         speak(ca.url("https"), tls=trust, timeout=SHORT).post(MESSAGE)
 
-    assert time.monotonic() - began == pytest.approx(0.4, abs=0.2)
+    assert 0.4 <= time.monotonic() - began < 3
 
 
 # Not sent
@@ -673,6 +673,18 @@ def test_tls_1_3_is_spoken_and_the_host_name_sent(
     assert spoken == ["TLSv1.3"]
     assert named == ["localhost" if host == "localhost" else None]
     assert len(ca.asked[0].pieces) == 1
+
+
+def test_with_1_1_the_connection_is_kept_over_tls_as_well(
+    start: Start, speak: Speak, tls_server: ssl.SSLContext, root: certs.Holder
+) -> None:
+    ca = start(answering(http(version="1.1"), keep=True), tls=tls_server)
+    transport = speak(ca.url("https"), tls=TlsTrust((root.certificate,)), version="1.1")
+
+    for _ in range(3):
+        assert transport.post(MESSAGE) == ANSWER
+
+    assert ca.connections == 1
 
 
 def test_a_ca_without_tls_1_3_is_spoken_to_in_1_2(

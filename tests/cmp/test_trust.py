@@ -478,6 +478,22 @@ def test_helpers_that_do_not_parse_do_no_harm(root: Holder, issuing: Holder, dam
 # Cost
 
 
+def test_a_path_once_found_holds_without_helpers_until_one_of_it_expires(root: Holder) -> None:
+    brief = a_sub_ca("Brief CA", root, ends=NOW + DAY)
+    signer = a_signer(brief).certificate
+    store = TrustStore(roots=of(root))
+    with pytest.raises(Unprotected, match="CN=CMP signer leads to no trust anchor"):
+        store.check_signer(signer, (), NOW)
+    store.check_signer(signer, of(brief), NOW)
+
+    store.check_signer(signer, (), NOW + DAY)
+
+    with pytest.raises(Unprotected, match="CN=Brief CA expired"):
+        store.check_signer(signer, of(brief), NOW + DAY + timedelta(seconds=1))
+    with pytest.raises(Unprotected):
+        TrustStore(roots=of(a_root())).check_signer(signer, of(brief), NOW)
+
+
 def test_certificates_are_made_ready_for_openssl_once(root: Holder, issuing: Holder) -> None:
     twin = x509.load_der_x509_certificate(root.certificate.public_bytes(Encoding.DER))
     signer = a_signer(issuing).certificate
