@@ -31,8 +31,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    DATABASES["default"].setdefault("CONN_MAX_AGE", 600)
     DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+DATABASES["default"].setdefault("CONN_MAX_AGE", 600)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Behaviour of this product, under the names the operator's guide uses.
@@ -59,6 +59,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_DB_REUSE_MAX = 2**62  # how often a connection may be used: occm_project.celery sees to it
 CELERY_WORKER_SEND_TASK_EVENTS = True  # Flower shows the tasks
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_TASK_DEFAULT_QUEUE = "enroll"
@@ -82,7 +83,6 @@ CELERY_BEAT_SCHEDULE = {
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
 }
 CELERY_TIMEZONE = "UTC"
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # workers log as LOGGING says
 
 INSTALLED_APPS = [
     "occm_project",  # first: its templates win over unfold's
@@ -210,5 +210,8 @@ LOGGING = {
     "formatters": {"line": {"()": "occm_project.logs.OneLine"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("OCCM_LOG_LEVEL", default="INFO")},
-    "loggers": {"django": {"handlers": [], "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "celery": {"level": "WARNING"},  # else each tick and wake-up call would have its lines
+    },
 }
