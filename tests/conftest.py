@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "Homes":
     return Homes(config, log)
 
 
-class Homes(LoadScopeScheduling):  # type: ignore[misc] - xdist brings no types
+class Homes(LoadScopeScheduling):  # type: ignore[misc]
     """Gives a file, or a folder of TOGETHER, to one worker.
 
     xdist's own groups (3.8: `--dist loadgroup`) have no effect on pytest 9.2.
