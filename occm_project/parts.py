@@ -50,14 +50,15 @@ def demo_ca(folder: Path, number: int, port: int) -> Part:
     )
 
 
-def workers(data: DataFolder) -> Iterator[Part]:
+def workers() -> Iterator[Part]:
     alone = ("--without-gossip", "--without-mingle")  # nobody to wait for at the start
     threads = (*CELERY, "worker", *alone, "-P", "threads")
     work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
     dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")
     yield Part(name="worker", command=work, grace=40)  # a round trip with a CA may take that long
     yield Part(name="dispatch", command=dispatch)
-    beat = (*CELERY, "beat", "-s", str(data.path / "beat.db"), "--pidfile=")
+    # In memory: every entry comes round within seconds, and no file is left for a crash to spoil.
+    beat = (*CELERY, "beat", "-S", "celery.beat:Scheduler", "--pidfile=")
     yield Part(name="beat", command=beat)
 
 

@@ -182,7 +182,8 @@ class Supervisor:
         for raw in output:
             line = raw.decode(errors="replace").rstrip()
             child.announced |= line.startswith(child.part.announces)
-            self.say(child.part.name, line)
+            if line:
+                self.say(child.part.name, line)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

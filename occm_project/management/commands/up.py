@@ -88,7 +88,7 @@ class Command(BaseCommand):
             start_demo(supervisor, console, plan.data)
         connections.close_all()  # the parts have their own
         for part in (
-            *parts.workers(plan.data),
+            *parts.workers(),
             parts.web_server(plan.web),
             parts.flower_server(plan.flower),
         ):
