@@ -7,7 +7,7 @@ and nothing may be asked for twice but what is listed as maybe issued.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from certificates.domain import enroll
+from certificates.domain import enroll, lifecycle
+from certificates.domain.conflicts import NothingToStop
 from certificates.models import Certificate, Enrollment, MaybeIssued
 from cmp.testing.register import State
 from issuers.models import Issuer
@@ -194,3 +195,25 @@ def test_two_workers_at_the_same_row_leave_one_certificate(site: Site, issuer: I
         leaf = site.leaf(certificate)  # a pair, whatever the first did
         certificate.refresh_from_db()
         assert f"{leaf.serial_number:x}" == certificate.serial_number, step
+        assert not certificate.enrollments.open().exists(), step  # nothing was written back
+
+
+def test_superseded_at_any_step_a_worker_does_no_harm(site: Site, issuer: Issuer) -> None:
+    """An operator stops and recreates while a worker is between two steps, its lease still long."""
+    count = Doom(strike=lambda: None)
+    live(site, a_certificate(issuer=issuer, name="measure"), count)
+    for n, step in enumerate(count.names):
+        certificate = a_certificate(issuer=issuer, now=site.clock(), name=f"nf-{n}")
+
+        def superseded(certificate: Certificate = certificate) -> None:
+            with suppress(NothingToStop):
+                lifecycle.stop(certificate, now=site.clock())
+            lifecycle.recreate(certificate, now=site.clock())
+            site.run()
+
+        live(site, certificate, Doom(at=n, strike=superseded))
+
+        leaf = site.leaf(certificate)
+        certificate.refresh_from_db()
+        assert f"{leaf.serial_number:x}" == certificate.serial_number, step
+        assert not certificate.enrollments.open().exists(), step

@@ -321,12 +321,14 @@ def test_an_idle_tick_asks_once(django_assert_num_queries: DjangoAssertNumQuerie
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_beats_call_nobody_twice() -> None:
+def test_two_beats_call_nobody_twice_and_keep_to_one_budget(settings: Settings) -> None:
+    settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT = 5
     rows = due_rows(a_ready_issuer(), 12) + due_rows(a_ready_issuer(), 12)
     together: list[list[int]] = in_threads(4, lambda: called_to(dispatch.tick(now=NOW)))
 
     called = [pk for pks in together for pk in pks]
-    assert len(called) == len(set(called))
+    assert len(called) == len(set(called)) == 2 * 5
+    settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT = 20
     while more := called_to(dispatch.tick(now=NOW)):
         called += more
     assert sorted(called) == sorted(row.pk for row in rows)
