@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.django_db
 
 Kind, Phase = Enrollment.Kind, Enrollment.Phase
 RETRY = timedelta(seconds=30)
+PEM = Encoding.PEM
+MAC_INPUT = ("mac_namespace", "mac_secret", "mac_password_key", "mac_reference_key")
 UUID = "urn:uuid:4947a69a-f61b-4bc1-b9da-47c9c5d14b64"
 
 
@@ -156,6 +159,59 @@ class TestAllIsWell:
         leaf = site.leaf(certificate)
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         assert certificate.renew_at == leaf.not_valid_before_utc + life * 2 / 3
+
+
+class TestInitialTrust:
+    def test_by_a_certificate_that_the_ca_knows(self, site: Site) -> None:
+        """A5, AUTOMATIC: it signs the first ir; all that follows is signed by what that brings."""
+        pki = Pki.generate("Test CA", now=NOW - timedelta(days=1))
+        issuer = site.add_ca(
+            DemoCA(pki=pki, vendor_roots=(pki.root,)),
+            initial_auth_type="SIGNATURE",
+            initial_signature_namespace="ns1",
+            initial_signature_secret="vendor",
+            initial_signature_key="key.pem",
+            initial_signature_cert="cert.pem",
+            **dict.fromkeys(MAC_INPUT, ""),
+        )
+        site.provide(issuer, "vendor", key="key.pem", cert="cert.pem")
+        identity_row = an_identity(issuer=issuer)
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert site.readiness(identity_row) == site.readiness(certificate) == "READY"
+        signers = [one.extra_certs[0].subject.rfc4514_string() for one in site.cas[issuer.pk].heard]
+        assert signers == 2 * ["CN=provided"] + 2 * [f"CN={identity_row.common_name}"]
+
+
+class TestCaBundle:
+    def test_completes_a_path_that_the_response_leaves_open(self, site: Site) -> None:
+        """D10: neither trust store nor response has the intermediate, the operator's bundle has."""
+        pki = Pki.generate("Test CA", now=NOW - timedelta(days=1))
+        ca = DemoCA(pki=pki, secrets={REFERENCE: SECRET})
+        issuer = site.add_ca(ca, trust_store_server_cert="server.pem")
+        signer, between = pki.signer.certificate, pki.chain[0]
+        site.put("ns1", issuer.trust_store_secret, {"server.pem": signer.public_bytes(PEM)})
+        site.put("ns1", "bundle", {"ca.pem": between.public_bytes(PEM)})
+        an_identity(issuer=issuer)
+        site.run()
+        ca.omit_extra_certs = True
+        output = {"namespace": "ns1", "secret": "nf-tls", "key": "chain.pem"}
+        bundle = {"namespace": "ns1", "secret": "bundle", "key": "ca.pem"}
+        fields: dict[str, Any] = {f"chain_output_{name}": value for name, value in output.items()}
+        without = a_certificate(issuer=issuer)
+        certificate = a_certificate(
+            issuer=issuer,
+            secret="nf-tls",
+            **fields | {f"ca_bundle_{name}": value for name, value in bundle.items()},
+        )
+
+        site.run()
+
+        assert site.errand(without).error_code == "CMP_UNACCEPTABLE"
+        assert site.readiness(certificate) == "READY"
+        assert site.value(certificate, "chain") == between.public_bytes(PEM)
 
 
 class TestWaitingForTheIdentity:
