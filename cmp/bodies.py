@@ -117,7 +117,7 @@ def _read_cert_response(response: asn1.CertResponse) -> CertResponse:
     if isinstance(granted, x509.Certificate):
         certificate = parts.require_names(granted)
     return CertResponse(
-        response.cert_req_id,
+        parts.number(response.cert_req_id),
         parts.read_status(response.status),
         certificate,
         encrypted=granted is not None and certificate is None,
@@ -145,7 +145,7 @@ def _read_cert_conf(content: bytes) -> CertConf:
         tuple(
             CertStatus(
                 s.cert_hash,
-                s.cert_req_id,
+                parts.number(s.cert_req_id),
                 parts.read_status(s.status_info) if s.status_info else None,
                 None if s.hash_alg is None else parts.read_algorithm(s.hash_alg),
             )
@@ -173,7 +173,7 @@ def _poll_req(body: PollReq) -> bytes:
 
 def _read_poll_req(content: bytes) -> PollReq:
     entries = asn1.decode_list(asn1.PollReqContent, content).items
-    return PollReq(tuple(e.cert_req_id for e in entries))
+    return PollReq(tuple(parts.number(e.cert_req_id) for e in entries))
 
 
 def _poll_rep(body: PollRep) -> bytes:
@@ -192,7 +192,7 @@ def _read_poll_rep(content: bytes) -> PollRep:
     entries = asn1.decode_list(asn1.PollRepContent, content).items
     return PollRep(
         tuple(
-            PollRepEntry(e.cert_req_id, _wait(e.check_after), tuple(e.reason or ()))
+            PollRepEntry(parts.number(e.cert_req_id), _wait(e.check_after), tuple(e.reason or ()))
             for e in entries
         )
     )
@@ -273,7 +273,8 @@ def _error(body: ErrorMsg) -> bytes:
 def _read_error(content: bytes) -> ErrorMsg:
     message = decode_der(asn1.ErrorMsgContent, content)
     status = parts.read_status(message.pki_status_info)
-    return ErrorMsg(status, message.error_code, tuple(message.error_details or ()))
+    code = None if message.error_code is None else parts.number(message.error_code)
+    return ErrorMsg(status, code, tuple(message.error_details or ()))
 
 
 def _csr(body: P10cr) -> bytes:

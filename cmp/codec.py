@@ -186,7 +186,7 @@ def _read_header(header: asn1.Header) -> PKIHeader:
         recip_kid=header.recip_kid,
         free_text=tuple(header.free_text or ()),
         general_info=tuple(parts.read_info(i) for i in header.general_info or ()),
-        pvno=header.pvno,
+        pvno=parts.number(header.pvno),
     )
 
 

@@ -80,7 +80,7 @@ def _read_cert_req_msg(message: asn1.CertReqMsg) -> CertReqMsg:
         )
     return CertReqMsg(
         cert_req=CertRequest(
-            request.cert_req_id,
+            parts.number(request.cert_req_id),
             read_template(request.cert_template),
             read_controls(request.controls),
         ),

@@ -38,6 +38,7 @@ _GENERALIZED_TIME = b"\x18"
 _TIME = re.compile(r"(\d{10}(?:\d\d){0,2})(?:[.,](\d{1,12}))?(Z|[+-]\d\d(?:\d\d)?)", re.ASCII)
 _FAIL_INFO_BYTES = 8  # room for bits that later RFCs add
 MAX_CERTIFICATES = 256  # in extraCerts, and in caPubs; chains have a handful
+MAX_BITS = 256  # of an integer; certificates have serial numbers of up to 160
 _Extensions = tuple[x509.Extension[x509.ExtensionType], ...]
 _CACHED_NAME = 512  # bytes; names and CA certificates recur from message to message
 _CACHED_CERTIFICATE = 4096
@@ -271,6 +272,16 @@ def _named_bits(names: frozenset[str]) -> BitString | None:
     for i in numbers:
         octets[i // 8] |= 0x80 >> i % 8
     return BitString(bytes(octets), 7 - last % 8)
+
+
+def number(value: int) -> int:
+    """Return an INTEGER that people and databases can take. Raises Malformed for others.
+
+    Python writes no number of more than 4300 digits, and who names one in an error would fail.
+    """
+    if value.bit_length() > MAX_BITS:
+        raise Malformed(f"an integer has {value.bit_length()} bits, the limit is {MAX_BITS}")
+    return value
 
 
 def whole_bytes(bits: BitString, what: str) -> bytes:

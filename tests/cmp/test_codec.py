@@ -39,6 +39,7 @@ from cmp.messages import (
     PKIStatus,
     PKIStatusInfo,
     PollRep,
+    PollRepEntry,
     PollReq,
     ProofOfPossession,
     RevDetails,
@@ -501,3 +502,22 @@ def test_an_algorithm_of_none_or_three_elements_is_refused(parts: list[bytes]) -
 def test_what_has_no_encoding_is_our_own_mistake(act: Callable[[], bytes]) -> None:
     with pytest.raises(LocalError):
         act()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PollReq((2**256,)),
+        PollRep((PollRepEntry(-(2**256) - 1, timedelta(0)),)),
+        CertConf((CertStatus(b"#", 2**20000),)),
+        Ip((CertResponse(2**256, PKIStatusInfo(PKIStatus.waiting)),)),
+        ErrorMsg(PKIStatusInfo(PKIStatus.rejection), 2**256),
+        Ir((CertReqMsg(CertRequest(2**256, CertTemplate())),)),
+    ],
+    ids=lambda body: type(body).__name__,
+)
+def test_a_number_too_long_to_be_told_is_refused(body: Body) -> None:
+    with pytest.raises(Malformed, match=r"an integer has \d+ bits, the limit is 256"):
+        heard(body)
+    with pytest.raises(Malformed, match="the limit is 256"):
+        heard(pvno=2**20000)
