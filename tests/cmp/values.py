@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import strategies as st
 
 from cmp.messages import (
@@ -60,6 +62,12 @@ CERTIFICATES = tuple(
     vectors.certificate(name)
     for name in ("recorded/keys/srv.crt", "recorded/keys/ca.crt", "recorded/keys/siemens/root.crt")
 )
+CSRS = (
+    vectors.named("openssl-3.0.22/65-test_cmp_msg_data/pkcs10.der"),
+    x509.CertificateSigningRequestBuilder(x509.Name([]))
+    .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    .public_bytes(Encoding.DER),
+)
 
 
 def several(of: st.SearchStrategy[T], *, least: int = 0) -> st.SearchStrategy[tuple[T, ...]]:
@@ -73,7 +81,8 @@ def maybe(of: st.SearchStrategy[T]) -> st.SearchStrategy[T | None]:
 octets = st.binary(max_size=20)
 text = st.text(max_size=20)  # never half a surrogate pair, as hypothesis draws it
 texts = several(text)
-numbers = st.integers(-(2**64), 2**160)
+# -128 is missing: pyasn1 writes it with an octet too many
+numbers = st.integers(0, 2**160 - 1) | st.sampled_from([-1, -2, -127, -129, -(2**64)])
 oids = st.sampled_from(
     ["1.2.840.113549.1.1.11", "1.2.840.10045.4.3.2", "1.3.6.1.5.5.7.4.13", "2.5.29.37", "2.999.1"]
 ).map(x509.ObjectIdentifier)
@@ -162,18 +171,18 @@ cert_ids = st.builds(CertId, general_names, numbers)
 waits = st.integers(0, 365 * 86400).map(lambda seconds: timedelta(seconds=seconds))
 
 BODIES: dict[type[Body], st.SearchStrategy[Body]] = {
-    **{kind: st.builds(kind, several(requests)) for kind in (Ir, Cr, Kur)},
+    **{kind: st.builds(kind, several(requests, least=1)) for kind in (Ir, Cr, Kur)},
     **{kind: st.builds(kind, several(responses), certificates) for kind in (Ip, Cp, Kup)},
-    P10cr: st.builds(P10cr, anything),
+    P10cr: st.builds(P10cr, st.sampled_from(CSRS)),
     CertConf: st.builds(
         CertConf,
         several(st.builds(CertStatus, octets, numbers, maybe(statuses), maybe(algorithms))),
     ),
     PkiConf: st.builds(PkiConf),
-    PollReq: st.builds(PollReq, several(numbers)),
+    PollReq: st.builds(PollReq, several(numbers, least=1)),
     PollRep: st.builds(PollRep, several(st.builds(PollRepEntry, numbers, waits, texts))),
     Rr: st.builds(Rr, several(st.builds(RevDetails, templates, several(extensions)))),
-    Rp: st.builds(Rp, several(statuses), several(cert_ids)),
+    Rp: st.builds(Rp, several(statuses, least=1), several(cert_ids)),
     GenM: st.builds(GenM, several(infos)),
     GenP: st.builds(GenP, several(infos)),
     ErrorMsg: st.builds(ErrorMsg, statuses, maybe(numbers), texts),
