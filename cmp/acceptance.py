@@ -26,7 +26,7 @@ from cmp.messages import (
     Rp,
 )
 from cmp.names import format_name, same_name
-from cmp.request import CertificateRequest, Update
+from cmp.request import CERT_REQ_ID, NO_CERT_REQ_ID, CertificateRequest, Update
 from cmp.text import one_line
 from cmp.trust import TrustStore
 
@@ -106,11 +106,17 @@ def only_status(body: Rp) -> PKIStatusInfo:
 
 
 def poll_entry(body: PollRep, cert_req_id: int) -> PollRepEntry:
-    """RFC 9810, 5.3.22."""
-    for entry in body.entries:
-        if entry.cert_req_id == cert_req_id:
-            return entry
-    raise OutOfSequence(f"pollRep says nothing about certReqId {cert_req_id}")
+    """RFC 9810, 5.3.22.
+
+    One request is waited for, so an only entry is about it: where requests have no number and -1 is
+    asked for, Siemens' RA answers about 0.
+    """
+    mine = [entry for entry in body.entries if entry.cert_req_id == cert_req_id]
+    if not mine and cert_req_id == NO_CERT_REQ_ID and len(body.entries) == 1:
+        mine = [entry for entry in body.entries if entry.cert_req_id == CERT_REQ_ID]
+    if not mine:
+        raise OutOfSequence(f"pollRep says nothing about certReqId {cert_req_id}")
+    return mine[0]
 
 
 def negative(body: Body) -> PKIStatusInfo | None:

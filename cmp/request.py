@@ -141,10 +141,10 @@ class SignCsr:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """rr (RFC 9483, 4.2)."""
+    """rr (RFC 9483, 4.2). A reason has to be there, if only to say that none is told."""
 
     certificate: x509.Certificate
-    reason: x509.ReasonFlags | None = None
+    reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
     answered_by: ClassVar[type[Body]] = Rp
 
@@ -152,9 +152,8 @@ class Revoke:
         template = CertTemplate(
             issuer=self.certificate.issuer, serial_number=self.certificate.serial_number
         )
-        reasons = (x509.CRLReason(self.reason),) if self.reason else ()
-        details = tuple(x509.Extension(reason.oid, False, reason) for reason in reasons)
-        return Rr((RevDetails(template, details),))
+        reason = x509.CRLReason(self.reason)
+        return Rr((RevDetails(template, (x509.Extension(reason.oid, False, reason),)),))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import NoReturn, Self
 from cryptography import x509
 
 from cmp import acceptance, snapshot
-from cmp.acceptance import IMPLICIT_CONFIRM, Issued
-from cmp.algorithms import NULL, certificate_hash
+from cmp.acceptance import Issued
+from cmp.algorithms import certificate_hash
 from cmp.authentication import authenticate
 from cmp.codec import decode, encode
 from cmp.errors import Expired, LocalError, OutOfSequence, Rejected, Unacceptable, Unprotected
@@ -154,7 +154,7 @@ class Transaction:
         body = self._body()
         named_hash = isinstance(body, CertConf) and any(one.hash_alg for one in body.statuses)
         header = PKIHeader(
-            sender=self.credentials.sender,
+            sender=self.profile.sender(self.credentials),
             recipient=x509.DirectoryName(self.profile.recipient),
             transaction_id=self.id,
             sender_nonce=self.nonce,
@@ -165,7 +165,7 @@ class Transaction:
             general_info=self._general_info(),
             pvno=3 if named_hash else 2,  # RFC 9810, 7
         )
-        extra_certs = self.credentials.sent_certs
+        extra_certs = self.profile.sent_certs(self.credentials, self.trust)
         return encode(header, body, protect=self._seal.protect, extra_certs=extra_certs)
 
     def _body(self) -> Body:
@@ -193,8 +193,7 @@ class Transaction:
     def _general_info(self) -> tuple[InfoTypeAndValue, ...]:
         if self.state is not State.REQUESTED or isinstance(self.request, Revoke | Ask):
             return ()
-        asked = self.profile.implicit_confirm
-        return (InfoTypeAndValue(IMPLICIT_CONFIRM, NULL),) if asked else ()
+        return self.profile.certification_info()
 
     # What the CA says
 
@@ -213,7 +212,7 @@ class Transaction:
         match body:
             case PollRep():
                 entry = acceptance.poll_entry(body, self.poll_id)
-                self._wait(body, entry.cert_req_id, max(entry.check_after, SHORTEST_WAIT), now)
+                self._wait(body, self.poll_id, max(entry.check_after, SHORTEST_WAIT), now)
             case ErrorMsg(status=PKIStatusInfo(status=PKIStatus.waiting)):
                 self._wait(body, NO_CERT_REQ_ID, self._patience(), now)
             case ErrorMsg(status=info):
