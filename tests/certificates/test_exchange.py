@@ -1,0 +1,236 @@
+"""One transaction: polling, what becomes of messages without an answer, confirmation."""
+
+from datetime import timedelta
+
+import pytest
+
+from certificates.domain import exchange
+from certificates.models import Enrollment, MaybeIssued
+from cmp import State
+from cmp.testing.behaviour import When
+from issuers.models import Issuer
+from tests.factories import NOW, a_certificate
+from tests.fakes.faults import cut, recover, refusing, refusing_by_error
+from tests.fakes.site import Site
+
+pytestmark = pytest.mark.django_db
+Phase = Enrollment.Phase
+RETRY = timedelta(seconds=30)
+
+
+class TestPolling:
+    def test_occupies_no_worker_and_asks_no_sooner_than_told(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 3, timedelta(seconds=45)
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+        row = site.errand(certificate)
+        assert (row.phase, row.state, row.leased_until) == (Phase.EXCHANGE, State.WAITING, None)
+        assert (row.due_at, row.tries) == (NOW + timedelta(seconds=45), 0)
+        site.clock.forward(seconds=44)
+        site.run()
+        assert ca.count("pollReq") == 1  # the first, which asks how long
+        site.clock.forward(seconds=1)
+        site.run()
+        site.clock.forward(seconds=45)
+        site.run()
+
+        assert ca.count("pollReq") == 3
+        assert site.readiness(certificate) == "READY"
+
+    def test_a_poll_without_an_answer_is_repeated_in_the_same_transaction(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=10)
+        ca.drop_connection = When(frozenset({"pollReq"}), skip=1, times=1)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        site.clock.forward(seconds=10)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.state, row.error_code) == (State.WAITING, "CMP_NO_ANSWER")
+        assert row.due_at == site.clock() + RETRY
+
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert not MaybeIssued.objects.exists()
+        assert len(ca.issued) == 2  # the identity and this one
+
+    def test_the_total_timeout_ends_it_and_it_begins_anew(self, site: Site, issuer: Issuer) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 1000, timedelta(seconds=100)
+        certificate = a_certificate(issuer=issuer)
+        first = None
+        for _ in range(4):
+            site.run()
+            first = first or site.errand(certificate).transaction_id
+            site.clock.forward(seconds=100)
+
+        row = site.errand(certificate)
+        assert (row.phase, row.error_code) == (Phase.NEW, "CMP_TIMEOUT")
+        assert [noted.transaction_id for noted in MaybeIssued.objects.all()] == [first]
+        ca.polls = 0
+        site.clock.forward(seconds=30)
+        site.run()
+        assert site.readiness(certificate) == "READY"
+
+    def test_the_total_timeout_is_not_slept_past(self, site: Site, issuer: Issuer) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(days=3)
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert site.errand(certificate).due_at == NOW + timedelta(seconds=issuer.total_timeout_s)
+
+
+class TestWhatWasSent:
+    def test_a_request_that_never_left_is_made_again_with_its_key(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        cut(site, issuer)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        row = site.errand(certificate)
+        key = row.private_key.reveal()
+        assert (row.phase, row.state, bool(key)) == (Phase.EXCHANGE, "", True)
+
+        site.clock.forward(hours=9)
+        site.run()
+        assert site.errand(certificate).error_code == "CMP_UNREACHABLE"  # not a timeout
+        assert site.errand(certificate).private_key.reveal() == key
+        recover(site, issuer)
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert not MaybeIssued.objects.exists()
+
+    def test_a_request_without_an_answer_is_noted_and_made_anew_with_a_new_key(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.drop_connection = When(frozenset({"ir"}), times=1)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        [noted] = MaybeIssued.objects.all()
+        row = site.errand(certificate)
+        assert (row.phase, bool(row.private_key)) == (Phase.NEW, False)
+
+        site.clock.forward(seconds=30)
+        site.run()
+
+        lost, delivered = ca.issued[-2:]
+        assert noted.transaction_id == lost.transaction_id.hex()
+        assert noted.certificate_name == certificate.name
+        assert (noted.issuer_name, noted.sent_at) == (issuer.name, NOW)
+        assert noted.public_key_sha256 == lost.key.hex()
+        assert lost.key != delivered.key
+        assert site.leaf(certificate).serial_number == delivered.serial
+
+    def test_a_request_that_was_turned_away_at_the_door_is_not_noted(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        site.cas[issuer.pk].http_503_html = True
+        a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert not MaybeIssued.objects.exists()
+
+    def test_an_authenticated_refusal_is_not_noted(self, site: Site, issuer: Issuer) -> None:
+        refusing(site, issuer)
+        a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert not MaybeIssued.objects.exists()
+
+    def test_an_unprotected_no_ends_nothing(self, site: Site, issuer: Issuer) -> None:
+        """Anybody can say it: a poll that is answered so is repeated."""
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=10)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        transaction = site.errand(certificate).transaction_id
+        refusing_by_error(site, issuer)
+        ca.unprotected_errors = True
+        site.clock.forward(seconds=10)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.error_code, row.state) == ("CMP_REJECTED", State.WAITING)
+        assert "unauthenticated" in row.error
+        assert row.transaction_id == transaction
+
+    def test_a_certificate_that_is_refused_is_never_written(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.issue_for_another_key = When(times=1)
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert list(ca.asked)[-2:] == ["ir", "certConf"]  # the CA is told that we reject it
+        [rejected] = ca.issued[-1:]
+        assert rejected.state == "revoked"
+        assert not site.is_written(certificate)
+        assert not MaybeIssued.objects.exists()
+
+
+class TestConfirmation:
+    def test_a_confirmation_without_an_answer_is_repeated(self, site: Site, issuer: Issuer) -> None:
+        ca = site.cas[issuer.pk]
+        ca.drop_connection = When(frozenset({"certConf"}), times=1)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.phase, row.state) == (Phase.EXCHANGE, State.GRANTED)
+        assert row.error_code == "CMP_NO_ANSWER"
+        assert not site.is_written(certificate)
+
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert ca.count("ir") == 2
+        assert not MaybeIssued.objects.exists()
+
+    def test_garbage_in_answer_to_it_throws_no_certificate_away(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        site.cas[issuer.pk].garbage = When(frozenset({"certConf"}), times=3)
+        certificate = a_certificate(issuer=issuer)
+        for _ in range(4):
+            site.run()
+            site.clock.forward(seconds=30)
+
+        assert site.readiness(certificate) == "READY"
+        assert site.cas[issuer.pk].count("ir") == 2
+
+    def test_it_is_given_up_when_the_ca_must_have_withdrawn_it(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.drop_connection = When(frozenset({"certConf"}))
+        certificate = a_certificate(issuer=issuer)
+        site.run_until(MaybeIssued.objects.exists, at_most=exchange.CONFIRM_PATIENCE + RETRY)
+
+        [noted] = MaybeIssued.objects.all()
+        assert noted.serial_number == f"{ca.issued[-1].serial:x}"
+        assert not site.is_written(certificate)
+
+    def test_implicit_confirmation_needs_no_certconf(self, site: Site, issuer: Issuer) -> None:
+        ca = site.cas[issuer.pk]
+        ca.require_confirm = False
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert site.readiness(certificate) == "READY"

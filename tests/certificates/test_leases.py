@@ -1,0 +1,178 @@
+"""One worker at a time, whoever stalls or loses the database; writes until they are done."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from certificates.domain import enroll, lifecycle
+from certificates.models import Enrollment, MaybeIssued
+from cmp import State
+from issuers.models import Issuer
+from tests.factories import NOW, a_certificate
+from tests.fakes.faults import NotWriting
+from tests.fakes.site import Line, Site
+
+pytestmark = pytest.mark.django_db
+Phase = Enrollment.Phase
+RETRY = timedelta(seconds=30)
+
+
+class TestSecretWrites:
+    def test_only_the_write_is_repeated(self, site: Site, issuer: Issuer) -> None:
+        certificate = a_certificate(issuer=issuer)
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=5)
+        site.run()
+        site.clock.forward(seconds=5)
+        asked = site.clock()
+        store, site.secrets = site.secrets, NotWriting(site.secrets)
+        for number in range(1, 4):
+            site.run()
+            row = site.errand(certificate)
+            assert (row.phase, row.error_code) == (Phase.DELIVERING, "SECRET_STORE_UNAVAILABLE")
+            assert (row.tries, row.first_failed_at) == (number, asked)
+            assert row.due_at == site.clock() + RETRY
+            site.clock.forward(seconds=30)
+        key = site.errand(certificate).private_key.reveal()
+        site.secrets = store
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert ca.count("ir") == 2
+        assert site.leaf(certificate).serial_number == ca.issued[-1].serial
+        assert key
+
+    def test_nothing_is_lost_with_every_process_and_the_broker(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        store, site.secrets = site.secrets, NotWriting(site.secrets)
+        site.run()
+        fresh = Site(site.clock, store, site.cas)  # all that survives is the row
+
+        fresh.clock.forward(seconds=30)
+        fresh.run()
+
+        assert fresh.readiness(certificate) == "READY"
+        assert fresh.cas[issuer.pk].count("ir") == 2
+
+
+class TestOneWorkerAtATime:
+    def test_nobody_finds_an_enrollment_due_while_a_worker_has_it(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        def post(line: Line, der: bytes) -> bytes:
+            seen.append(Enrollment.objects.due(now=site.clock() + timedelta(seconds=59)).count())
+            return line.ca.answer(der, now=site.clock())
+
+        monkeypatch.setattr(Line, "post", post)
+        a_certificate(issuer=issuer)
+
+        site.run()
+
+        assert seen == [0, 0]
+
+    def test_a_second_call_finds_the_fence_taken(self, site: Site, issuer: Issuer) -> None:
+        row = site.errand(a_certificate(issuer=issuer))
+
+        assert enroll.claim(pk=row.pk, fence=0, now=NOW) is not None
+        assert enroll.claim(pk=row.pk, fence=0, now=NOW + timedelta(days=1)) is None
+
+    def test_a_worker_that_lost_its_lease_writes_nothing(self, site: Site, issuer: Issuer) -> None:
+        certificate = a_certificate(issuer=issuer)
+        row = site.errand(certificate)
+        slow = enroll.claim(pk=row.pk, fence=0, now=NOW)
+        assert slow is not None
+        site.clock.forward(seconds=91)
+        site.run()
+        delivered = site.leaf(certificate)
+        asked = site.cas[issuer.pk].count("ir")
+
+        enroll.advance(slow, site.world)
+
+        assert site.leaf(certificate) == delivered
+        assert site.cas[issuer.pk].count("ir") == asked
+
+    def test_a_stop_takes_effect_before_the_next_message(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+
+        def post(line: Line, der: bytes) -> bytes:
+            lifecycle.stop(certificate, now=site.clock())
+            return line.ca.answer(der, now=site.clock())
+
+        monkeypatch.setattr(Line, "post", post)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.state, row.due_at, row.leased_until) == (State.GRANTED, None, None)
+        assert not site.is_written(certificate)
+        monkeypatch.undo()
+
+        lifecycle.retry(certificate, now=site.clock())
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert site.cas[issuer.pk].count("ir") == 2
+
+    def test_a_delete_in_flight_stops_it_and_then_finishes(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        left = []
+
+        def post(line: Line, der: bytes) -> bytes:
+            left.append(lifecycle.delete(certificate, now=site.clock()).finished)
+            return line.ca.answer(der, now=site.clock())
+
+        monkeypatch.setattr(Line, "post", post)
+        site.run()
+
+        assert left == [False]
+        assert not site.is_written(certificate)
+        assert lifecycle.finish_deletions(now=site.clock()) == 1
+        assert MaybeIssued.objects.get().certificate_name == certificate.name
+
+
+@pytest.mark.django_db(transaction=True)
+class TestDatabaseAway:
+    def test_an_answer_in_hand_is_written_when_it_is_back(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        keep, outages = Enrollment.keep, iter([True] * 5)
+
+        def flaky(row: Enrollment, **changes: Any) -> None:
+            if "exchange" in changes and next(outages, False):
+                raise OperationalError("the database system is shutting down")
+            keep(row, **changes)
+
+        monkeypatch.setattr(Enrollment, "keep", flaky)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert site.clock() == NOW + timedelta(seconds=5)
+        assert site.cas[issuer.pk].count("ir") == 2
+
+    def test_it_is_given_up_when_the_lease_ends(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row = site.errand(a_certificate(issuer=issuer))
+        keep = Enrollment.keep
+
+        def down(row: Enrollment, **changes: Any) -> None:
+            if "exchange" in changes:
+                raise OperationalError("the database system is shutting down")
+            keep(row, **changes)
+
+        monkeypatch.setattr(Enrollment, "keep", down)
+        mine = enroll.claim(pk=row.pk, fence=0, now=NOW)
+        assert mine is not None
+        with pytest.raises(OperationalError):
+            enroll.advance(mine, site.world)
+
+        assert site.clock() == NOW + timedelta(seconds=issuer.message_timeout_s) + RETRY
