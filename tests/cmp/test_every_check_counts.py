@@ -448,7 +448,7 @@ CHECKS = [
     Check(
         "body in its turn",
         " does not answer ",
-        answered(PollRep((PollRepEntry(0, SOON),))),
+        answered(PollRep((PollRepEntry(-1, SOON),))),
         lambda patch: patch.setitem(
             TRANSITIONS, (State.REQUESTED, PollRep), frozenset({State.WAITING})
         ),
