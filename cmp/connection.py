@@ -10,7 +10,9 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
@@ -133,15 +135,26 @@ class Adapter(BaseAdapter):
             except (ConnectionError, ssl.SSLError):  # closed meanwhile: what arrived is no request
                 self._trip.reused = False
         self.close()
-        try:
-            self._sock = _connected(self._host, self._port, self._trip)
-            if self._tls is not None:
-                self._sock = _secured(self._sock, self._host, self._tls, self._trip)
-            return self._write(self._sock, message)
-        except TimeoutError:
-            raise self._unsent("it did not take the connection in time") from None
-        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
-            raise self._unsent(words(error)) from error
+        with self._nothing_sent_yet():
+            return self._write(self._open(), message)
+
+    def greet(self) -> tuple[str, x509.Certificate | None]:
+        """Connect without sending a request; return the TLS version and certificate, if any.
+
+        Raises Unreachable.
+        """
+        with self._nothing_sent_yet():
+            sock = self._open()
+            if not isinstance(sock, ssl.SSLSocket):
+                return "", None
+            der = sock.getpeercert(binary_form=True) or b""
+            return sock.version() or "", x509.load_der_x509_certificate(der)
+
+    def _open(self) -> socket.socket:
+        self._sock = _connected(self._host, self._port, self._trip)
+        if self._tls is not None:
+            self._sock = _secured(self._sock, self._host, self._tls, self._trip)
+        return self._sock
 
     def _write(self, sock: socket.socket, message: bytes) -> socket.socket:
         rest = memoryview(message)
@@ -150,7 +163,16 @@ class Adapter(BaseAdapter):
             rest = rest[sock.send(rest) :]
         return sock
 
-    def _unsent(self, why: str) -> Unreachable:
+    @contextmanager
+    def _nothing_sent_yet(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise self._unreachable("it did not take the connection in time") from None
+        except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+            raise self._unreachable(words(error)) from error
+
+    def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(f"{self._host}:{self._port}: {why}")
 
 

@@ -21,6 +21,7 @@ from requests.structures import CaseInsensitiveDict
 
 from cmp.connection import PORTS, Adapter, HttpVersion, TlsTrust, Trip, tls_context, words
 from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer
+from cmp.names import format_name
 from cmp.text import one_line
 
 __all__ = ["HttpTransport", "HttpVersion", "TlsTrust"]
@@ -76,6 +77,22 @@ class HttpTransport:
         message = answer.pki_message()
         self.http_version = version
         return message
+
+    def connect(self) -> str:
+        """Connect to the CA, ask it nothing, and say in words what is there.
+
+        Raises Unreachable, also for a TLS certificate that is not to be trusted.
+        """
+        self._trip.ends = monotonic() + self._timeout.total_seconds()
+        try:
+            version, certificate = self._adapter.greet()
+        finally:
+            self._adapter.close()
+        if certificate is None:
+            return f"{self._url.netloc} takes connections"
+        ends = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        subject = one_line(format_name(certificate.subject), 300)
+        return f"{self._url.netloc} speaks {version} with a certificate of {subject} until {ends}"
 
     def _ask(self, der: bytes, version: HttpVersion) -> _Answer:
         self._trip.answered = False
