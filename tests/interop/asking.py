@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from cmp import (
+    BadHttp,
     CertTemplate,
     Credentials,
     MacCredentials,
@@ -20,6 +22,7 @@ from cmp import (
     State,
     Transaction,
     TrustStore,
+    algorithms,
     codec,
     parse_name,
 )
@@ -30,10 +33,20 @@ from tests.peers.siemens import SiemensRa
 
 Peer = OpenSslMock | SiemensRa
 
+PROTECTIONS = {
+    None: "nothing",
+    algorithms.PASSWORD_BASED_MAC: "PBM",
+    algorithms.PBMAC1: "PBMAC1",
+}
+
 
 @dataclass
 class Asking:
-    """One issuer's way to ask `peer`; `asked` and `answers` name the bodies that went by."""
+    """One issuer's way to ask `peer`; `asked` and `answers` name the bodies that went by.
+
+    `protections` says what protected the answers, `turned_away` counts the pages with 503 in their
+    place: as those say that nothing was processed, the same message goes out again.
+    """
 
     peer: Peer
     trust: TrustStore | None = None
@@ -42,6 +55,8 @@ class Asking:
     http_version: Any = None
     asked: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    protections: list[str] = field(default_factory=list)
+    turned_away: int = 0
 
     def __post_init__(self) -> None:
         pki = self.peer.peer.pki
@@ -64,7 +79,10 @@ class Asking:
     ) -> Transaction:
         """Run the transaction to its end; raises what ends it."""
         assert self.trust is not None
-        profile = Profile(recipient=parse_name("/"), **self.profile)
+        patience = timedelta(seconds=60)
+        profile = Profile(
+            **{"recipient": parse_name("/"), "total_timeout": patience, **self.profile}
+        )
         tx = Transaction.begin(
             request, credentials=credentials, trust=self.trust, profile=profile, now=now()
         )
@@ -78,12 +96,26 @@ class Asking:
                 if message is None:
                     time.sleep(0.05)
                     continue
-                self.asked.append(_body(message))
-                answer = ca.post(message)
-                self.answers.append(_body(answer))
+                self.asked.append(type(codec.decode(message).body).__name__)
+                answer = self._answer(ca, tx, message)
+                self.http_version = ca.http_version
                 tx.receive(answer, now=now())
-        self.http_version = ca.http_version
         return tx
+
+    def _answer(self, ca: HttpTransport, tx: Transaction, message: bytes) -> bytes:
+        try:
+            der = ca.post(message)
+        except BadHttp as error:
+            if error.status != 503:
+                raise
+            self.turned_away += 1
+            der = ca.post(tx.resend(now=now()))
+        answer = codec.decode(der)
+        algorithm = answer.header.protection_alg
+        self.answers.append(type(answer.body).__name__)
+        oid = None if algorithm is None else algorithm.algorithm
+        self.protections.append(PROTECTIONS.get(oid, "signature"))
+        return der
 
 
 def now() -> datetime:
@@ -100,6 +132,11 @@ def template(subject: str = "/CN=nf1.example") -> CertTemplate:
     return CertTemplate(subject=parse_name(subject), extensions=(extension,))
 
 
+def a_csr(key: Any, subject: str = "/CN=nf1.example") -> x509.CertificateSigningRequest:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(parse_name(subject))
+    return builder.sign(key, hashes.SHA256())
+
+
 def signer(identity: Identity, **fields: Any) -> SignatureCredentials:
     return SignatureCredentials(identity.key, identity.certificate, **fields)
 
@@ -108,7 +145,3 @@ def held(tx: Transaction, key: PrivateKeyTypes) -> SignatureCredentials:
     """What signs with the certificate that a transaction ended with."""
     assert tx.issued is not None
     return SignatureCredentials(key, tx.issued.certificate, tx.issued.chain)
-
-
-def _body(der: bytes) -> str:
-    return type(codec.decode(der).body).__name__

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import cmp_page
+from tests.interop import matrix
 from tests.parts import need
 from tests.peers import openssl, siemens
 from tests.peers.openssl import OpenSslMock
 from tests.peers.siemens import SiemensRa
+
+
+def pytest_sessionfinish() -> None:
+    """Write the table of docs/cmp.md where that is wanted: cells that did not run stay."""
+    if cmp_page.WRITING and matrix.seen:
+        cmp_page.write_section(matrix.SECTION, matrix.render(matrix.written() | matrix.seen))
+
 
 StartMock = Callable[..., OpenSslMock]
 StartRa = Callable[..., SiemensRa]

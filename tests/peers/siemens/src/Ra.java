@@ -23,7 +23,12 @@ import org.bouncycastle.asn1.cmp.PKIBody;
 import org.bouncycastle.asn1.cmp.PKIMessage;
 import org.bouncycastle.asn1.x509.AlgorithmIdentifier;
 
-/** CmpRaComponent in front of the issuing CA: one instance for MAC-protected clients, one for others. */
+/**
+ * CmpRaComponent in front of the issuing CA: one instance for MAC-protected clients, one for others.
+ *
+ * <p>They do one thing at a time: the component loses a late answer of the CA that meets another
+ * message of the same transaction.
+ */
 final class Ra {
   private static final String PBMAC1 = "1.2.840.113549.1.5.14";
 
@@ -67,7 +72,9 @@ final class Ra {
         protection != null
             && (protection.getAlgorithm().equals(CMPObjectIdentifiers.passwordBasedMac)
                 || protection.getAlgorithm().getId().equals(PBMAC1));
-    return (mac ? forMac : forSignature).processRequest(request);
+    synchronized (this) {
+      return (mac ? forMac : forSignature).processRequest(request);
+    }
   }
 
   private CmpRaComponent.CmpRaInterface forMac() {
@@ -99,7 +106,10 @@ final class Ra {
 
   private void deliver(byte[] request, Late late) {
     try {
-      late.take(ca.answer(request));
+      byte[] answer = ca.answer(request);
+      synchronized (this) {
+        late.take(answer);
+      }
     } catch (Exception error) {
       error.printStackTrace();
     }
