@@ -41,6 +41,7 @@ class TestPolling:
         assert ca.count("pollReq") == 3
         assert site.readiness(certificate) == "READY"
 
+    @pytest.mark.field_note(39)
     def test_a_poll_without_an_answer_is_repeated_in_the_same_transaction(
         self, site: Site, issuer: Issuer
     ) -> None:
@@ -112,6 +113,7 @@ class TestWhatWasSent:
         assert site.readiness(certificate) == "READY"
         assert not MaybeIssued.objects.exists()
 
+    @pytest.mark.field_note(29)
     def test_a_request_without_an_answer_is_noted_and_made_anew_with_a_new_key(
         self, site: Site, issuer: Issuer
     ) -> None:
@@ -152,6 +154,7 @@ class TestWhatWasSent:
 
         assert not MaybeIssued.objects.exists()
 
+    @pytest.mark.field_note(13)
     def test_an_unprotected_no_ends_nothing(self, site: Site, issuer: Issuer) -> None:
         """Anybody can say it: a poll that is answered so is repeated."""
         ca = site.cas[issuer.pk]
@@ -185,6 +188,7 @@ class TestWhatWasSent:
 
 
 class TestConfirmation:
+    @pytest.mark.field_note(38)
     def test_a_confirmation_without_an_answer_is_repeated(self, site: Site, issuer: Issuer) -> None:
         ca = site.cas[issuer.pk]
         ca.drop_connection = When(frozenset({"certConf"}), times=1)

@@ -43,6 +43,7 @@ def last(site: Site, issuer: Issuer, body: str) -> PKIMessage:
     return next(one for one in reversed(heard) if type(one.body).__name__ == body)
 
 
+@pytest.mark.field_note(29)
 def test_renewed_in_time_with_a_new_key(
     site: Site, issuer: Issuer, certificate: Certificate
 ) -> None:
@@ -60,6 +61,7 @@ def test_renewed_in_time_with_a_new_key(
     assert [one.state for one in old] == [State.SUPERSEDED]
 
 
+@pytest.mark.field_note(26)
 def test_signed_by_the_certificate_that_is_renewed(
     site: Site, issuer: Issuer, certificate: Certificate
 ) -> None:
@@ -72,6 +74,7 @@ def test_signed_by_the_certificate_that_is_renewed(
     assert site.readiness(certificate) == "READY"
 
 
+@pytest.mark.field_note(26)
 def test_signed_by_the_identity_where_the_setting_says_so(
     site: Site, certificate: Certificate, identity: Certificate, settings: Settings
 ) -> None:

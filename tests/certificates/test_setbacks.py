@@ -85,6 +85,7 @@ class TestWhatGoesWrong:
         assert site.errand(certificate).error == ""
         assert site.leaf(certificate)
 
+    @pytest.mark.field_note(41)
     def test_a_ca_that_asks_for_patience_is_left_alone(self, site: Site, issuer: Issuer) -> None:
         ca = site.cas[issuer.pk]
         ca.http_503_html, ca.retry_after = True, timedelta(minutes=2)

@@ -45,6 +45,7 @@ from tests.cmp.talk import (
 )
 
 
+@pytest.mark.field_note(25)
 @pytest.mark.parametrize(
     "body",
     [
@@ -65,6 +66,7 @@ def test_exactly_the_one_request_is_answered(talk: Begin, body: Body) -> None:
     assert conversation.tx.snapshot() == before
 
 
+@pytest.mark.field_note(25)
 @pytest.mark.parametrize("cert_req_id", [-1, 0])
 def test_a_pkcs_10_request_is_answered_by_the_number_the_ca_likes_and_it_is_echoed(
     hand: Hand, talk: Begin, cert_req_id: int
@@ -81,6 +83,7 @@ def test_a_pkcs_10_request_is_answered_by_the_number_the_ca_likes_and_it_is_echo
     assert confirmation.body.statuses[0].cert_req_id == cert_req_id
 
 
+@pytest.mark.field_note(31)
 def test_a_certificate_for_another_key_is_refused_with_a_certconf(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -139,6 +142,7 @@ def test_a_certificate_that_leads_to_no_anchor_is_refused(hand: Hand, talk: Begi
     )
 
 
+@pytest.mark.field_note(12)
 def test_ca_pubs_are_no_anchors_even_under_a_mac(hand: Hand, talk: Begin) -> None:
     stranger = a_root("Stranger")
     conversation = talk(by=MAC)
@@ -152,6 +156,7 @@ def test_ca_pubs_are_no_anchors_even_under_a_mac(hand: Hand, talk: Begin) -> Non
     assert conversation.state() is State.REFUSING
 
 
+@pytest.mark.field_note(12)
 def test_ca_pubs_help_to_build_the_chain(hand: Hand, talk: Begin) -> None:
     conversation = talk(by=MAC)
     conversation.say()
@@ -162,6 +167,7 @@ def test_ca_pubs_help_to_build_the_chain(hand: Hand, talk: Begin) -> None:
     assert conversation.tx.issued.chain == of(hand.issuing)
 
 
+@pytest.mark.field_note(35)
 def test_an_encrypted_certificate_is_refused(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -190,6 +196,7 @@ def test_a_grant_without_a_certificate_is_none(talk: Begin) -> None:
     assert conversation.state() is State.FAILED
 
 
+@pytest.mark.field_note(30)
 @pytest.mark.parametrize(
     ("status", "request_", "accepted"),
     [

@@ -56,6 +56,7 @@ SHA1, MGF1 = OID("1.3.14.3.2.26"), OID("1.2.840.113549.1.1.8")
 SHA256, SHA384 = (algorithms.DIGEST_OIDS[name] for name in ("SHA256", "SHA384"))
 
 
+@pytest.mark.field_note(23)
 @pytest.mark.parametrize(("name", "digest"), IDENTIFIERS)
 def test_a_key_signs_under_the_identifier_and_parameters_of_the_rfc(name: str, digest: str) -> None:
     oid, parameters = IDENTIFIERS[name, digest]
@@ -104,6 +105,7 @@ def test_openssl_verifies_what_we_sign(name: str, digest: str, tmp_path: Path) -
     assert done.stdout == "Verified OK\n", done.stderr
 
 
+@pytest.mark.field_note(23)
 def test_sha_1_and_md5_signatures_are_not_accepted() -> None:
     signature = RSA.sign(DATA, padding.PKCS1v15(), hashes.SHA1())
     for oid in ("1.2.840.113549.1.1.5", "1.2.840.113549.1.1.4"):  # sha1, md5WithRSAEncryption
@@ -246,6 +248,7 @@ def der(one: x509.Certificate) -> bytes:
     return one.public_bytes(Encoding.DER)
 
 
+@pytest.mark.field_note(36)
 @pytest.mark.parametrize(
     ("one", "expected"),
     [
@@ -266,12 +269,14 @@ def test_a_certificate_is_confirmed_by_the_hash_of_its_own_signature(
     assert algorithms.certificate_hash(one) == (hashlib.new(expected, der(one)).digest(), None)
 
 
+@pytest.mark.field_note(36)
 def test_an_ed448_certificate_is_confirmed_by_shake256_with_512_bits() -> None:
     one = certificate(ed448.Ed448PrivateKey.generate(), None)
 
     assert algorithms.certificate_hash(one) == (hashlib.shake_256(der(one)).digest(64), None)
 
 
+@pytest.mark.field_note(36)
 @pytest.mark.parametrize("name", ["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"])
 def test_an_ml_dsa_certificate_has_no_hash_of_its_own_so_ours_is_named(name: str) -> None:
     key = KEYS[name]

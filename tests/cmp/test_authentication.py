@@ -49,6 +49,7 @@ from tests.cmp.talk import (
 # The header, A9
 
 
+@pytest.mark.field_note(6)
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
@@ -158,6 +159,7 @@ def test_a_signature_by_an_expired_signer_is_refused(hand: Hand, talk: Begin) ->
         )
 
 
+@pytest.mark.field_note(11)
 @pytest.mark.parametrize(
     ("mac_only", "by", "anchored", "accepted"),
     [
@@ -187,6 +189,7 @@ def test_initial_response_authentication(  # noqa: PLR0913, PLR0917 - A4's whole
         assert conversation.tx.state is State.REQUESTED
 
 
+@pytest.mark.field_note(11)
 def test_a_mac_never_answers_a_signed_request(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -206,6 +209,7 @@ def test_our_own_message_sent_back_to_us_is_no_answer(talk: Begin) -> None:
 # The signer
 
 
+@pytest.mark.field_note(4, 20)
 def test_later_answers_may_leave_the_signer_out(talk: Begin) -> None:
     conversation = talk()
     conversation.grant()
@@ -216,6 +220,7 @@ def test_later_answers_may_leave_the_signer_out(talk: Begin) -> None:
     assert conversation.tx.state is State.DONE
 
 
+@pytest.mark.field_note(20)
 def test_the_first_answer_may_not_leave_the_signer_out(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -248,6 +253,7 @@ def test_a_signer_that_has_expired_since_is_checked_again(hand: Hand, talk: Begi
         conversation.hear(PkiConf(), by=by, now=NOW + 2 * SECOND)
 
 
+@pytest.mark.field_note(4)
 @pytest.mark.parametrize("kid", [None, b"reflected", "right"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_signer_is_found_whatever_sender_kid_says_and_wherever_it_stands(
@@ -263,6 +269,7 @@ def test_signer_is_found_whatever_sender_kid_says_and_wherever_it_stands(
     assert conversation.tx.state is State.GRANTED
 
 
+@pytest.mark.field_note(19)
 def test_a_configured_server_cert_is_the_only_signer_and_need_not_come_along(
     hand: Hand, talk: Begin
 ) -> None:
@@ -284,6 +291,7 @@ def test_a_configured_server_cert_is_the_only_signer_and_need_not_come_along(
 # The sender, A15
 
 
+@pytest.mark.field_note(3)
 def test_sender_is_compared_by_meaning(hand: Hand, talk: Begin) -> None:
     expected = hand.signer.certificate.subject
     conversation = talk(expected_sender=expected)
@@ -315,6 +323,7 @@ def test_an_answer_of_another_sender_is_refused(
         )
 
 
+@pytest.mark.field_note(19)
 def test_naming_the_expected_sender_does_not_help_another_holder_of_a_certificate(
     hand: Hand, talk: Begin, identity: SignatureCredentials
 ) -> None:
@@ -328,6 +337,7 @@ def test_naming_the_expected_sender_does_not_help_another_holder_of_a_certificat
         )
 
 
+@pytest.mark.field_note(19)
 def test_by_default_a_signed_answer_is_bound_to_the_server_certs_subject(
     hand: Hand, talk: Begin
 ) -> None:
@@ -346,6 +356,7 @@ def test_by_default_a_signed_answer_is_bound_to_the_server_certs_subject(
 # Who says no
 
 
+@pytest.mark.field_note(8, 10, 13)
 @pytest.mark.parametrize(
     "how",
     [
@@ -376,6 +387,7 @@ def test_a_no_without_proof_is_reported_and_changes_nothing(
     assert conversation.tx.state is State.GRANTED
 
 
+@pytest.mark.field_note(13)
 def test_patience_asked_for_without_proof_changes_nothing(talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -387,6 +399,7 @@ def test_patience_asked_for_without_proof_changes_nothing(talk: Begin) -> None:
     assert conversation.tx.snapshot() == before
 
 
+@pytest.mark.field_note(30)
 @pytest.mark.parametrize("body", [ErrorMsg(NO), Ip((CertResponse(0, NO),))], ids=["error", "ip"])
 def test_a_no_of_the_ca_ends_the_transaction(talk: Begin, body: Body) -> None:
     conversation = talk()
@@ -428,6 +441,7 @@ def test_a_no_to_a_revocation_ends_the_transaction(talk: Begin) -> None:
     assert conversation.tx.state is State.FAILED
 
 
+@pytest.mark.field_note(32)
 def test_what_the_ca_says_is_one_line_and_not_endless(talk: Begin) -> None:
     strings = ("first\r\nline", "\x1b[2Jsecond \u202e", "x" * 5000)
     body = ErrorMsg(PKIStatusInfo(PKIStatus.rejection, strings), 42, ("a detail",))
@@ -443,6 +457,7 @@ def test_what_the_ca_says_is_one_line_and_not_endless(talk: Begin) -> None:
     assert len(text) == 2048
 
 
+@pytest.mark.field_note(32)
 def test_error_code_and_details_are_part_of_what_the_ca_says(talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -453,6 +468,7 @@ def test_error_code_and_details_are_part_of_what_the_ca_says(talk: Begin) -> Non
     assert caught.value.text == "not today; a detail; another; error code 42"
 
 
+@pytest.mark.field_note(9)
 def test_bad_time_is_explained_by_both_clocks(talk: Begin) -> None:
     conversation = talk()
     conversation.say()

@@ -101,6 +101,7 @@ def test_a_message_in_ber_is_the_message_in_der(name: str, dice: random.Random) 
     assert codec.decode(message) == codec.decode(der)
 
 
+@pytest.mark.field_note(17)
 @pytest.mark.parametrize("name", [n for n in vectors.message_names() if n.startswith("recorded/")])
 def test_protection_is_that_of_the_der(name: str) -> None:
     message = codec.decode(Writer(random.Random(name)).write(vectors.named(name)))
@@ -113,6 +114,7 @@ def test_protection_is_that_of_the_der(name: str) -> None:
         verify_signature(message, vectors.signer(name))
 
 
+@pytest.mark.field_note(17)
 def test_protection_over_the_ber_is_none() -> None:
     """RFC 9810, 5.1.3: it covers the DER. What is verified is what was read, and nothing else."""
     der = vectors.named("recorded/siemens-ir-sig/rsp2.der")

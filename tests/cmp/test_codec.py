@@ -140,6 +140,7 @@ def test_an_unprotected_message_has_two_elements() -> None:
     assert message.protected_part == written()
 
 
+@pytest.mark.field_note(9)
 def test_time_goes_out_in_utc_and_whole_seconds() -> None:
     there = timezone(timedelta(hours=5, minutes=30))
     moment = datetime(2026, 1, 2, 17, 30, 0, 999999, tzinfo=there)
@@ -193,6 +194,7 @@ def test_a_time_of_another_type_does_not_cost_the_answer(odd: bytes) -> None:
     assert message.header.message_time is None
 
 
+@pytest.mark.field_note(33)
 def test_failure_bits_are_a_named_bit_list() -> None:
     def bits(*names: str) -> bytes:
         return written(ErrorMsg(PKIStatusInfo(PKIStatus.rejection, (), frozenset(names))))
@@ -204,6 +206,7 @@ def test_failure_bits_are_a_named_bit_list() -> None:
     assert bits().endswith(b"\x30\x05\x30\x03\x02\x01\x02")
 
 
+@pytest.mark.field_note(33)
 @pytest.mark.parametrize("number", range(len(FAIL_INFO)))
 def test_every_failure_bit_has_its_name(number: int) -> None:
     octets = bytearray(4)
@@ -226,6 +229,7 @@ def test_failure_bits_of_the_future_are_shown_by_number() -> None:
     assert len(body.status.fail_info) < 64
 
 
+@pytest.mark.field_note(23)
 @pytest.mark.parametrize(
     ("parameters", "der"),
     [
@@ -242,6 +246,7 @@ def test_parameters_of_algorithms_are_present_or_absent_as_given(
     assert bytes.fromhex("a1" + f"{len(der) // 2:02x}" + der) in written(protection_alg=algorithm)
 
 
+@pytest.mark.field_note(22)
 def test_names_in_a_template_are_tagged_explicitly_and_the_rest_implicitly() -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nrf")])
     template = CertTemplate(
@@ -261,6 +266,7 @@ def test_names_in_a_template_are_tagged_explicitly_and_the_rest_implicitly() -> 
     assert der == asn1.sequence_of(b"\x02\x01\x00" + asn1.sequence_of(inside))
 
 
+@pytest.mark.field_note(22)
 def test_a_proof_of_possession_signs_the_request_as_it_goes_out() -> None:
     request = CertRequest(0, CertTemplate(subject=x509.Name([]), public_key=values.KEYS[0]))
     signed = codec.encode_cert_request(request)
@@ -288,6 +294,7 @@ def test_extensions_keep_their_meaning() -> None:
 # Versions
 
 
+@pytest.mark.field_note(8)
 def test_version_3_is_said_where_its_syntax_is_used() -> None:
     sha256 = AlgorithmIdentifier(x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1"))
 
@@ -296,6 +303,7 @@ def test_version_3_is_said_where_its_syntax_is_used() -> None:
     assert heard(CertConf((CertStatus(b"#", 0, hash_alg=sha256),))).header.pvno == 3
 
 
+@pytest.mark.field_note(8)
 @pytest.mark.parametrize("pvno", [0, 1, 4, -1, 2**70])
 def test_a_strange_version_is_reported_and_not_refused(pvno: int) -> None:
     message = heard(ErrorMsg(PKIStatusInfo(PKIStatus.rejection, ("go away",))), pvno=pvno)
@@ -311,6 +319,7 @@ def test_everything_but_the_parties_may_be_absent() -> None:
     assert heard().header == HEADER
 
 
+@pytest.mark.field_note(32)
 def test_free_text_is_read_whole() -> None:
     texts = ("line\nline\r\n", "", "ü" * 5000, "\0")
 
@@ -375,6 +384,7 @@ def test_an_issued_certificate_whose_names_cannot_be_read_is_malformed() -> None
         codec.decode(spoiled)
 
 
+@pytest.mark.field_note(35)
 def test_an_encrypted_certificate_is_seen_and_not_opened() -> None:
     pair = asn1.sequence_of(asn1.wrap(0xA1, asn1.sequence_of(b"")))
     response = asn1.sequence_of(b"\x02\x01\x00" + asn1.sequence_of(b"\x02\x01\x00") + pair)
@@ -387,6 +397,7 @@ def test_an_encrypted_certificate_is_seen_and_not_opened() -> None:
         written(body)
 
 
+@pytest.mark.field_note(24)
 def test_a_proof_that_the_ra_verified_is_no_proof() -> None:
     request = codec.encode_cert_request(CertRequest(0, CertTemplate()))
     ra_verified = asn1.sequence_of(request + b"\x80\x00")

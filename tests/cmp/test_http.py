@@ -63,6 +63,7 @@ def speak() -> Iterator[Speak]:
         yield make
 
 
+@pytest.mark.field_note(40, 41)
 def test_first_request_is_http_1_0_with_exactly_the_headers_it_needs(
     start: Start, speak: Speak
 ) -> None:
@@ -83,6 +84,7 @@ def test_first_request_is_http_1_0_with_exactly_the_headers_it_needs(
     assert transport.http_version == "1.0"
 
 
+@pytest.mark.field_note(28)
 def test_what_no_url_may_hold_is_quoted_and_what_is_quoted_stays(
     start: Start, speak: Speak
 ) -> None:
@@ -93,6 +95,7 @@ def test_what_no_url_may_hold_is_quoted_and_what_is_quoted_stays(
     assert ca.asked[0].line == "POST /gw%20%C3%BC%2F/p;x?a=b%20c HTTP/1.0"
 
 
+@pytest.mark.field_note(43)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_header_and_body_arrive_in_one_piece(
     start: Start, speak: Speak, version: HttpVersion
@@ -106,6 +109,7 @@ def test_header_and_body_arrive_in_one_piece(
     assert [len(request.pieces) for request in ca.asked] == [1, 1, 1]
 
 
+@pytest.mark.field_note(40)
 def test_request_asks_for_nothing_that_old_servers_stumble_over(start: Start, speak: Speak) -> None:
     ca = start(answering(http(version="1.1"), keep=True))
 
@@ -117,6 +121,7 @@ def test_request_asks_for_nothing_that_old_servers_stumble_over(start: Start, sp
 # HTTP versions, A3
 
 
+@pytest.mark.field_note(40)
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -219,6 +224,7 @@ def test_with_1_0_each_message_has_its_own_connection_whatever_the_answer_claims
     assert [request.connection for request in ca.asked] == [0, 1, 2]
 
 
+@pytest.mark.field_note(40)
 def test_a_kept_connection_that_the_ca_has_closed_is_opened_again(
     start: Start, speak: Speak
 ) -> None:
@@ -295,6 +301,7 @@ def test_a_ca_may_close_after_each_answer_in_spite_of_1_1(start: Start, speak: S
 # What is an answer
 
 
+@pytest.mark.field_note(42)
 @pytest.mark.parametrize("status", ["400 Bad Request", "500 Oops", "503 Busy"])
 def test_a_pki_message_is_an_answer_whatever_the_status(
     start: Start, speak: Speak, status: str
@@ -304,6 +311,7 @@ def test_a_pki_message_is_an_answer_whatever_the_status(
     assert speak(ca.url()).post(MESSAGE) == ANSWER
 
 
+@pytest.mark.field_note(41)
 @pytest.mark.parametrize(
     "media_type", [b"application/pkixcmp", b"Application/PKIXCMP ; charset=utf-8"]
 )
@@ -334,6 +342,7 @@ def test_an_empty_pki_message_is_no_answer(start: Start, speak: Speak) -> None:
         speak(ca.url()).post(MESSAGE)
 
 
+@pytest.mark.field_note(40)
 def test_chunked_answers_are_put_together(start: Start, speak: Speak) -> None:
     chunks = b"2\r\n" + ANSWER[:2] + b"\r\n3\r\n" + ANSWER[2:] + b"\r\n0\r\n\r\n"
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + PKIXCMP + b"\r\n"
@@ -351,6 +360,7 @@ def test_an_answer_may_end_with_the_connection(start: Start, speak: Speak) -> No
     assert speak(ca.url()).post(MESSAGE) == ANSWER
 
 
+@pytest.mark.field_note(42)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -373,6 +383,7 @@ def test_an_answer_that_is_not_http_is_none(start: Start, speak: Speak, garbage:
         speak(ca.url()).post(MESSAGE)
 
 
+@pytest.mark.field_note(42)
 def test_an_answer_of_a_mebibyte_is_read_and_one_byte_more_is_refused(
     start: Start, speak: Speak
 ) -> None:
@@ -398,6 +409,7 @@ def test_an_endless_answer_is_refused_while_it_comes(start: Start, speak: Speak)
         speak(ca.url()).post(MESSAGE)
 
 
+@pytest.mark.field_note(41)
 def test_html_is_reported_with_status_and_the_beginning_of_its_text_in_one_line(
     start: Start, speak: Speak
 ) -> None:
@@ -417,6 +429,7 @@ def test_html_is_reported_with_status_and_the_beginning_of_its_text_in_one_line(
     assert caught.value.retry_after is None
 
 
+@pytest.mark.field_note(41)
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -443,6 +456,7 @@ def test_retry_after_is_understood_in_both_forms(
     assert caught.value.retry_after == expected
 
 
+@pytest.mark.field_note(42)
 def test_a_redirect_is_reported_and_not_followed(start: Start, speak: Speak) -> None:
     elsewhere = start(answering(http()))
     location = b"Location: " + elsewhere.url().encode() + b"\r\n"
@@ -652,6 +666,7 @@ def serving(folder: Path, server: certs.Holder) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.field_note(44)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_tls_1_3_is_spoken_and_the_host_name_sent(
     start: Start, speak: Speak, tls_server: ssl.SSLContext, root: certs.Holder, host: str
@@ -727,6 +742,7 @@ def impostors(root: certs.Holder) -> dict[str, certs.Holder]:
     }
 
 
+@pytest.mark.field_note(44)
 @pytest.mark.parametrize(
     ("impostor", "reason"),
     [

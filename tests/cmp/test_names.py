@@ -225,6 +225,7 @@ def test_any_text_is_a_name_or_is_refused_in_one_printable_line(text: str) -> No
 # The same name
 
 
+@pytest.mark.field_note(3)
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -120,6 +120,7 @@ def test_a_mac_covers_every_byte_of_header_and_body(credentials: MacCredentials)
             verify_mac(replace(message, protected_part=bytes(changed)), SECRET)
 
 
+@pytest.mark.field_note(15)
 @pytest.mark.parametrize("credentials", ANY_MAC, ids=repr)
 def test_the_digest_and_the_mac_that_were_chosen_go_on_the_wire(
     credentials: MacCredentials,
@@ -158,12 +159,14 @@ def test_no_two_seals_have_the_same_salt() -> None:
     assert len({one.seal().algorithm for one in ANY_MAC for _ in range(3)}) == 3 * len(ANY_MAC)
 
 
+@pytest.mark.field_note(14)
 @pytest.mark.parametrize("algorithm", [pbm(100), pbm(100_000), pbmac1(1), pbmac1(600_000)])
 def test_the_peer_chooses_the_iterations_within_limits(algorithm: AlgorithmIdentifier) -> None:
     with pytest.raises(Unprotected, match="does not verify"):
         verify_mac(claiming(algorithm), SECRET)
 
 
+@pytest.mark.field_note(14)
 @pytest.mark.parametrize("iterations", [10**9, 10**30, 1_000_001, 0, -1])
 @pytest.mark.parametrize("algorithm", [pbm, pbmac1])
 def test_iterations_out_of_bounds_are_refused_before_hashing(
@@ -195,6 +198,7 @@ def test_a_short_key_is_refused_for_it_can_be_guessed_without_the_secret() -> No
                 verify_mac(replace(message, protection=forged), SECRET)
 
 
+@pytest.mark.field_note(16)
 @pytest.mark.parametrize(
     ("said", "octets"),
     [(20, 20), (32, 32), (64, 64), (256, 32), (256, 256), (512, 64), (4096, 512), (None, 32)],
@@ -207,6 +211,7 @@ def test_key_length_is_read_in_octets_and_as_bouncy_castle_writes_it_in_bits(
     verify_mac(claiming(pbmac1(1000, said), hmac.digest(key, PART, "sha256")), SECRET)
 
 
+@pytest.mark.field_note(16)
 @pytest.mark.parametrize(
     ("iterations", "key_length", "why"),
     [
@@ -286,6 +291,7 @@ def test_a_message_without_protection_is_not_protected() -> None:
             verify_signature(message, a_root().certificate)
 
 
+@pytest.mark.field_note(1)
 def test_the_reference_is_senderkid_and_the_senders_common_name() -> None:
     credentials = MacCredentials(SECRET, "Größe 1".encode())
 
@@ -294,6 +300,7 @@ def test_the_reference_is_senderkid_and_the_senders_common_name() -> None:
     assert credentials.sent_certs == ()
 
 
+@pytest.mark.field_note(2)
 @pytest.mark.parametrize("reference", [b"\xff\xfe", b"x" * 65, "ü".encode() * 65])
 def test_a_reference_that_is_no_common_name_makes_the_sender_the_null_dn(reference: bytes) -> None:
     credentials = MacCredentials(SECRET, reference)
@@ -348,6 +355,7 @@ def test_a_mac_is_no_signature_and_a_signature_is_no_mac() -> None:
             verify_signature(sealed(credentials), signer.certificate)
 
 
+@pytest.mark.field_note(21)
 def test_the_certificate_leads_what_a_signer_sends() -> None:
     root = a_root()
     signer = a_certificate("signer", root)

@@ -45,6 +45,7 @@ from tests.cmp.talk import (
 )
 
 
+@pytest.mark.field_note(3)
 def test_request_is_addressed_signed_and_dated(talk: Begin, identity: SignatureCredentials) -> None:
     conversation = talk()
 
@@ -65,6 +66,7 @@ def test_request_is_addressed_signed_and_dated(talk: Begin, identity: SignatureC
     verify_signature(message, identity.certificate)
 
 
+@pytest.mark.field_note(1)
 def test_mac_request_names_the_reference_and_brings_no_certificates(talk: Begin) -> None:
     message = talk(by=MAC).say()
 
@@ -73,6 +75,7 @@ def test_mac_request_names_the_reference_and_brings_no_certificates(talk: Begin)
     verify_mac(message, SECRET)
 
 
+@pytest.mark.field_note(22)
 def test_request_carries_the_template_and_proves_possession_with_the_new_key(talk: Begin) -> None:
     message = talk().say()
 
@@ -90,6 +93,7 @@ def test_request_carries_the_template_and_proves_possession_with_the_new_key(tal
     KEY.public_key().verify(request.popo.signature, request.cert_req_der, ec.ECDSA(hashes.SHA256()))
 
 
+@pytest.mark.field_note(23)
 def test_proof_is_by_the_new_key_and_protection_by_the_signers(hand: Hand, talk: Begin) -> None:
     identity = hand.identity(key=certs.an_rsa_key())
 
@@ -103,6 +107,7 @@ def test_proof_is_by_the_new_key_and_protection_by_the_signers(hand: Hand, talk:
     assert message.header.protection_alg.algorithm.dotted_string == "1.2.840.113549.1.1.12"
 
 
+@pytest.mark.field_note(26)
 def test_update_names_the_certificate_it_replaces(talk: Begin) -> None:
     message = talk(REQUESTS[Kup]).say()
 
@@ -126,6 +131,7 @@ def test_revocation_names_certificate_and_reason(talk: Begin) -> None:
     assert reason.value.public_bytes() == b"\x0a\x01\x04"
 
 
+@pytest.mark.field_note(6)
 def test_nonces_are_fresh_and_the_transaction_id_stays(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
@@ -142,6 +148,7 @@ def test_nonces_are_fresh_and_the_transaction_id_stays(hand: Hand, talk: Begin) 
     assert confirmation.header.recip_nonce == b"theirs 2"
 
 
+@pytest.mark.field_note(6)
 def test_two_transactions_share_neither_id_nor_nonce(talk: Begin) -> None:
     one, other = talk().say().header, talk().say().header
 
@@ -149,6 +156,7 @@ def test_two_transactions_share_neither_id_nor_nonce(talk: Begin) -> None:
     assert one.sender_nonce != other.sender_nonce
 
 
+@pytest.mark.field_note(5)
 def test_certconf_goes_without_recip_nonce_to_a_ca_that_sent_none(talk: Begin) -> None:
     conversation = talk()
     conversation.grant(sender_nonce=None)
@@ -156,6 +164,7 @@ def test_certconf_goes_without_recip_nonce_to_a_ca_that_sent_none(talk: Begin) -
     assert conversation.say().header.recip_nonce is None
 
 
+@pytest.mark.field_note(36)
 def test_certconf_holds_the_hash_of_the_certificates_own_algorithm(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     question = conversation.say()
@@ -169,6 +178,7 @@ def test_certconf_holds_the_hash_of_the_certificates_own_algorithm(hand: Hand, t
     assert message.body == CertConf((expected,))
 
 
+@pytest.mark.field_note(21)
 @pytest.mark.parametrize("by", ["mac", "signature"])
 def test_later_messages_are_protected_as_the_first_was(
     hand: Hand, talk: Begin, identity: SignatureCredentials, by: str

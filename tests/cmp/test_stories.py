@@ -113,6 +113,7 @@ def test_identity_enrolls_under_a_mac_and_signs_for_keys_of_any_kind(
     assert list(ca.asked) == ["ir", "certConf"] * 2
 
 
+@pytest.mark.field_note(15)
 @pytest.mark.parametrize("digest", DIGESTS)
 @pytest.mark.parametrize("kind", ["EC", "RSA"])
 def test_digests_are_honoured_in_macs_signatures_and_proofs(  # A8
@@ -140,6 +141,7 @@ def test_digests_are_honoured_in_macs_signatures_and_proofs(  # A8
     )
 
 
+@pytest.mark.field_note(11, 16)
 @pytest.mark.parametrize("pbmac1", [False, True])
 @pytest.mark.parametrize("answered", ["mac", "pbmac1", "signature"])
 def test_initial_trust_by_mac_whatever_the_ca_answers_with(pbmac1: bool, answered: str) -> None:
@@ -159,6 +161,7 @@ def test_initial_trust_by_a_vendors_certificate() -> None:
     assert tell(ca, Enroll(template("occm"), generate_key()), by).state is State.DONE
 
 
+@pytest.mark.field_note(26)
 @pytest.mark.parametrize("by", ["itself", "identity"])
 @pytest.mark.parametrize("kind", ["EC", "RSA"])
 def test_update_is_signed_by_the_old_certificate_or_by_the_identity(by: str, kind: KeyKind) -> None:
@@ -219,6 +222,7 @@ def test_everything_may_take_its_time(original_nonce: bool) -> None:
     ]
 
 
+@pytest.mark.field_note(34)
 @pytest.mark.parametrize("order", ["reversed", "with unrelated"])
 def test_chain_is_sorted_out_of_whatever_the_ca_sends(order: Any) -> None:
     pki = a_pki("EC", 3)
@@ -231,6 +235,7 @@ def test_chain_is_sorted_out_of_whatever_the_ca_sends(order: Any) -> None:
     assert len(pki.chain) == 3
 
 
+@pytest.mark.field_note(5)
 def test_headers_may_lack_what_a_ca_may_leave_out() -> None:
     omitted = frozenset({"sender_nonce", "message_time", "sender_kid"})
     ca = a_ca(a_pki(), omit_header=omitted)
@@ -248,6 +253,7 @@ def an_identity_elsewhere(ca: DemoCA) -> SignatureCredentials:
     return identity
 
 
+@pytest.mark.field_note(30)
 def test_modifications_are_told() -> None:
     ca = a_ca(a_pki(), grant_with_mods=True)
     wanted = replace(template("nrf"), not_before=NOW, not_after=NOW + timedelta(days=200))
@@ -259,6 +265,7 @@ def test_modifications_are_told() -> None:
     assert done.issued.modifications == ("validity ends 2026-12-01 instead of 2026-12-18",)
 
 
+@pytest.mark.field_note(31)
 def test_a_certificate_for_another_key_is_revoked_by_our_refusal() -> None:
     ca = a_ca(a_pki(), issue_for_another_key=True)
 
@@ -269,6 +276,7 @@ def test_a_certificate_for_another_key_is_revoked_by_our_refusal() -> None:
     assert ca.issued[-1].revoked_at is not None
 
 
+@pytest.mark.field_note(37)
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("granted", [False, True])
 def test_implicit_confirmation_is_used_if_asked_for_and_granted(asked: bool, granted: bool) -> None:

@@ -183,6 +183,7 @@ def test_nothing_is_sent_while_an_answer_is_awaited_and_nothing_after_the_end(ta
     assert conversation.tx.outgoing(now=NOW) is None
 
 
+@pytest.mark.field_note(9)
 def test_a_message_that_never_left_is_sent_again_with_its_ids_and_a_new_time(
     hand: Hand, talk: Begin
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_message_that_never_left_is_sent_again_with_its_ids_and_a_new_time(
 # Implicit confirmation, A2
 
 
+@pytest.mark.field_note(37)
 @pytest.mark.parametrize(
     ("asked", "granted", "state"),
     [
@@ -252,6 +254,7 @@ def test_a_bad_certificate_under_implicit_confirmation_fails_at_once(
 # Polling, A13
 
 
+@pytest.mark.field_note(39)
 def test_transaction_polls_at_once_and_then_no_sooner_than_the_ca_asked(
     hand: Hand, talk: Begin
 ) -> None:
@@ -273,6 +276,7 @@ def test_transaction_polls_at_once_and_then_no_sooner_than_the_ca_asked(
     assert conversation.state() is State.GRANTED
 
 
+@pytest.mark.field_note(7)
 @pytest.mark.parametrize("which", ["original", "last"])
 def test_after_polling_the_nonce_may_be_that_of_the_request_or_of_the_last_poll(
     hand: Hand, talk: Begin, which: str
@@ -293,6 +297,7 @@ def test_after_polling_the_nonce_may_be_that_of_the_request_or_of_the_last_poll(
     assert conversation.state() is State.GRANTED
 
 
+@pytest.mark.field_note(7)
 def test_a_poll_rep_answers_the_last_poll_only(talk: Begin) -> None:
     conversation = talk()
     first = conversation.say()
@@ -318,6 +323,7 @@ def test_a_poll_rep_about_something_else_is_refused(talk: Begin) -> None:
     assert conversation.tx.snapshot() == before
 
 
+@pytest.mark.field_note(39)
 @pytest.mark.parametrize("asked", [Ip, Rp, GenP])
 def test_waiting_said_in_an_error_body_is_polled_for_without_a_number(
     hand: Hand, talk: Begin, asked: type[Body]
@@ -339,6 +345,7 @@ def test_waiting_said_in_an_error_body_is_polled_for_without_a_number(
     assert conversation.state() is (State.GRANTED if asked is Ip else State.DONE)
 
 
+@pytest.mark.field_note(38)
 def test_a_late_pkiconf_is_polled_for_and_no_deadline_cuts_it(talk: Begin) -> None:
     conversation = talk()
     conversation.grant()
@@ -383,6 +390,7 @@ def test_waiting_is_not_said_in_a_revocation_response(talk: Begin) -> None:
     assert conversation.tx.snapshot() == before
 
 
+@pytest.mark.field_note(39)
 @pytest.mark.parametrize("seconds", [0, -5])
 def test_a_ca_that_asks_for_no_patience_is_not_polled_without_pause(
     talk: Begin, seconds: int
@@ -399,6 +407,7 @@ def test_a_ca_that_asks_for_no_patience_is_not_polled_without_pause(
     assert conversation.tx.wake_at == NOW + 2 * SECOND
 
 
+@pytest.mark.field_note(39)
 def test_a_ca_that_asks_for_years_of_patience_is_left_at_the_deadline(talk: Begin) -> None:
     conversation = talk(total_timeout=timedelta(hours=1))
     conversation.say()
@@ -463,6 +472,7 @@ def _story(hand: Hand, conversation: Talk) -> list[str]:
     return [type(codec.decode(der).body).__name__ for der in conversation.sent]
 
 
+@pytest.mark.field_note(38)
 @pytest.mark.parametrize("by", ["mac", "signature"])
 def test_a_transaction_restored_at_every_step_is_as_one_never_interrupted(
     hand: Hand, talk: Begin, identity: SignatureCredentials, by: str

@@ -60,6 +60,7 @@ def test_signer_is_trusted_by_a_path_to_a_root_through_what_the_message_brought(
     TrustStore(roots=of(root)).check_signer(signer, of(issuing), NOW)
 
 
+@pytest.mark.field_note(34)
 def test_an_intermediate_is_no_anchor_for_signers(issuing: Holder) -> None:
     store = TrustStore(roots=of(a_root("Other")), intermediates=of(issuing))
 
@@ -132,6 +133,7 @@ def test_signer_without_key_usage_may_sign(store: TrustStore, issuing: Holder) -
     store.check_signer(a_signer(issuing, extensions=()).certificate, (), NOW)
 
 
+@pytest.mark.field_note(18)
 def test_signer_whose_key_usage_lacks_digital_signature_may_not_sign_unless_waived(
     store: TrustStore, issuing: Holder
 ) -> None:
@@ -142,6 +144,7 @@ def test_signer_whose_key_usage_lacks_digital_signature_may_not_sign_unless_waiv
     replace(store, allow_missing_digital_signature=True).check_signer(signer, (), NOW)
 
 
+@pytest.mark.field_note(18)
 @pytest.mark.parametrize("purpose", [CMC_CA, CMC_RA, ExtendedKeyUsageOID.SERVER_AUTH])
 def test_extended_key_usage_is_no_reason_to_refuse_a_signer(
     store: TrustStore, issuing: Holder, purpose: x509.ObjectIdentifier
@@ -269,6 +272,7 @@ def test_a_forged_signature_is_no_path(root: Holder) -> None:
 # The chain of an issued certificate
 
 
+@pytest.mark.field_note(34)
 def test_chain_runs_from_the_issuer_upward_without_the_root(root: Holder, issuing: Holder) -> None:
     regional = a_sub_ca("Regional CA", issuing)
     stray = [a_sub_ca("Stray", root), a_signer(issuing), an_entity(root), a_root("Elsewhere")]
@@ -279,6 +283,7 @@ def test_chain_runs_from_the_issuer_upward_without_the_root(root: Holder, issuin
     assert chain == of(regional, issuing)
 
 
+@pytest.mark.field_note(34)
 def test_chain_is_completed_from_configured_intermediates(
     store: TrustStore, issuing: Holder
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_message_is_written_again_to_the_same_bytes(name: str) -> None:
     assert sequence_of(content(again) + empty_extra_certs) == vectors.named(name)
 
 
+@pytest.mark.field_note(17)
 @pytest.mark.parametrize("name", vectors.message_names())
 def test_the_protected_part_is_what_came(name: str) -> None:
     der = vectors.named(name)
@@ -78,6 +79,7 @@ def content(der: bytes) -> bytes:
     return der[2:] if der[1] < 0x80 else der[2 + der[1] - 0x80 :]
 
 
+@pytest.mark.field_note(14)
 @pytest.mark.parametrize("name", vectors.message_names())
 def test_what_protects_a_message_verifies(name: str) -> None:
     message = decoded(name)
@@ -102,6 +104,7 @@ def test_what_protects_a_message_verifies(name: str) -> None:
         check(replace(message, protected_part=bytes(spoiled)))
 
 
+@pytest.mark.field_note(42)
 @pytest.mark.parametrize(("name", "why"), vectors.NOT_MESSAGES.items())
 def test_what_is_no_message_is_refused_with_the_reason(name: str, why: str) -> None:
     with pytest.raises(Malformed, match=why):
@@ -120,6 +123,7 @@ def test_a_header_and_a_body_on_their_own_make_the_message(kind: str) -> None:
     assert alone.protected_part == whole.protected_part
 
 
+@pytest.mark.field_note(22)
 @pytest.mark.parametrize("name", [n for n in vectors.message_names() if "req" in n])
 def test_every_proof_of_possession_verifies(name: str) -> None:
     body = decoded(name).body
@@ -220,6 +224,7 @@ def test_a_delayed_revocation_is_read() -> None:
     assert [one.status for one in revoked.statuses] == [PKIStatus.accepted]
 
 
+@pytest.mark.field_note(33)
 def test_refusals_are_read_with_bits_and_texts() -> None:
     by_ip = decoded("recorded/ossl30-rejection/rsp1.der").body
     by_error = decoded("recorded/ossl30-wrong-secret/rsp1.der").body

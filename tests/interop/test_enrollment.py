@@ -8,6 +8,7 @@ from tests.interop.conftest import StartMock
 from tests.peers.siemens import SiemensRa
 
 
+@pytest.mark.field_note(27)
 def test_siemens_issues_an_identity_under_a_mac_which_then_signs_for_an_nf(
     siemens_ra: SiemensRa,
 ) -> None:
@@ -23,6 +24,7 @@ def test_siemens_issues_an_identity_under_a_mac_which_then_signs_for_an_nf(
     assert ask.asked == ["Ir", "CertConf"] * 2
 
 
+@pytest.mark.field_note(27)
 def test_siemens_accepts_a_vendors_certificate_as_initial_trust(siemens_ra: SiemensRa) -> None:
     ask, key = Asking(siemens_ra), new_key()
 
@@ -32,6 +34,7 @@ def test_siemens_accepts_a_vendors_certificate_as_initial_trust(siemens_ra: Siem
     assert done.issued.certificate.public_key() == key.public_key()
 
 
+@pytest.mark.field_note(31)
 def test_openssls_certificate_for_another_key_is_refused_and_the_ca_is_told(
     start_openssl_mock: StartMock,
 ) -> None:

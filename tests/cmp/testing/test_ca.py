@@ -180,6 +180,7 @@ def test_client_may_reject_what_it_was_given(ca: DemoCA, client: Client) -> None
     assert ca.issued[0].reason == "rejected by the client: another key"
 
 
+@pytest.mark.field_note(37)
 def test_empty_certconf_rejects(ca: DemoCA, client: Client) -> None:
     client.ask(ir(generate_key()))
 
@@ -233,6 +234,7 @@ def test_implicit_confirmation_is_granted_only_to_who_asks_and_if_allowed(ca: De
     ]
 
 
+@pytest.mark.field_note(38)
 def test_lost_pkiconf_may_be_asked_for_again(ca: DemoCA, client: Client) -> None:
     certificate = granted(client.ask(ir(generate_key())))
     client.ask(confirmation(certificate))

@@ -43,6 +43,7 @@ from tests.cmp.testing.client import (
 )
 
 
+@pytest.mark.field_note(38)
 def test_transaction_ids_are_used_once(ca: DemoCA, client: Client) -> None:
     client.ask(ir(generate_key()))
     while_open = client.ask(ir(generate_key()))
@@ -64,6 +65,7 @@ def test_transaction_ids_are_not_reused_while_waiting(ca: DemoCA, client: Client
     assert len(ca.open_transactions) == 1
 
 
+@pytest.mark.field_note(29)
 def test_keys_are_certified_once(ca: DemoCA) -> None:
     key = generate_key()
     by_mac(ca, now=NOW).enroll(ir(key))
@@ -110,6 +112,7 @@ def test_requests_are_protected(
     assert [each.asked_by for each in ca.issued] == ["ir"]  # occm's own
 
 
+@pytest.mark.field_note(21)
 def test_signer_has_to_come_along_with_every_message(ca: DemoCA, occm: Identity) -> None:
     client = Client(ca, occm, now=NOW)
     certificate = granted(client.ask(ir(generate_key())))
@@ -118,6 +121,7 @@ def test_signer_has_to_come_along_with_every_message(ca: DemoCA, occm: Identity)
     assert failure(client.ask(confirmation(certificate))) == "addInfoNotAvailable"
 
 
+@pytest.mark.field_note(2)
 def test_recipient_may_be_left_open(client: Client) -> None:
     nobody = x509.DirectoryName(x509.Name([]))
 
@@ -133,6 +137,7 @@ def test_wrong_secret_gets_a_signed_error(ca: DemoCA) -> None:
     verify_signature(answer, ca.pki.signer.certificate)
 
 
+@pytest.mark.field_note(1)
 def test_sender_of_a_mac_is_checked_when_told(ca: DemoCA, client: Client) -> None:
     ca.check_mac_sender = True
     nobody = x509.DirectoryName(x509.Name([]))
@@ -310,6 +315,7 @@ def test_kur_has_to_be_signed_and_name_a_good_certificate(ca: DemoCA, occm: Iden
     granted(Client(ca, occm, now=NOW).ask(kur(generate_key(), old=nrf)))
 
 
+@pytest.mark.field_note(27)
 def test_client_mode_grants_the_signers_own_subject_only(ca: DemoCA, occm: Identity) -> None:
     ca.only_own_subject = True
 
