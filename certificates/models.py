@@ -196,6 +196,9 @@ class Certificate(models.Model):
                 violation_error_message="This issuer already has its OCCM certificate.",
             )
         ]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(deleting=True), name="certificate_deleting")
+        ]
 
     def __str__(self) -> str:
         return self.name

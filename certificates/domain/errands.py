@@ -3,6 +3,7 @@
 Rows only. Whoever calls holds the certificate's row locked, or the enrollment's lease.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -70,22 +71,17 @@ def open_one(
 
     The issuer is the one set on `certificate`, saved or not: a migration sets another.
     """
-    issuer = certificate.issuer
-    if priority is None:
-        identity = certificate.cert_type == Certificate.CertType.OCCM
-        priority = Enrollment.Priority.IDENTITY if identity else PRIORITIES[kind]
-    return Enrollment.objects.create(
-        certificate=certificate,
-        issuer=issuer,
-        issuer_name=issuer.name,
-        kind=kind,
-        reason=reason,
-        priority=priority,
-        signer=_signer(certificate, kind),
-        request=_frozen(certificate, issuer),
-        due_at=now,
-        created_at=now,
-    )
+    row = _new(certificate, kind, reason, now)
+    if priority is not None:
+        row.priority = priority
+    row.save(force_insert=True)
+    return row
+
+
+def open_many(wanted: Iterable[tuple[Certificate, Enrollment.Kind, str]], *, now: datetime) -> int:
+    """Open one for each certificate, of this kind and for this reason; return how many."""
+    rows = [_new(certificate, kind, reason, now) for certificate, kind, reason in wanted]
+    return len(Enrollment.objects.bulk_create(rows))
 
 
 def emptied() -> dict[str, Any]:
@@ -162,6 +158,23 @@ def signed_by_identity() -> Q:
     """Match the enrollments that begin only while the issuer's OCCM certificate is READY."""
     unsent = Q(phase__in=(Phase.NEW, Phase.EXCHANGE), state="")
     return Q(unsent, signer=Signer.IDENTITY)
+
+
+def _new(certificate: Certificate, kind: Enrollment.Kind, reason: str, now: datetime) -> Enrollment:
+    issuer = certificate.issuer
+    identity = certificate.cert_type == Certificate.CertType.OCCM
+    return Enrollment(
+        certificate=certificate,
+        issuer=issuer,
+        issuer_name=issuer.name,
+        kind=kind,
+        reason=reason,
+        priority=Enrollment.Priority.IDENTITY if identity else PRIORITIES[kind],
+        signer=_signer(certificate, kind),
+        request=_frozen(certificate, issuer),
+        due_at=now,
+        created_at=now,
+    )
 
 
 def _signer(certificate: Certificate, kind: Enrollment.Kind) -> Enrollment.Signer:

@@ -5,6 +5,7 @@ Mistakes raise ValidationError keyed by field, what stands in the way raises a C
 taken in one order: issuer, certificate, enrollment.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -183,33 +184,43 @@ def recreate(certificate: Certificate, *, now: datetime) -> Enrollment:
     return _replace(row, kind=_kind_of_ir(row), reason="asked for by the operator", now=now)
 
 
+@transaction.atomic
 def open_due_renewals(*, now: datetime, limit: int) -> int:
-    """Open an enrollment for certificates whose time to renew has come; return how many."""
+    """Open an enrollment for certificates whose time to renew has come; return how many.
+
+    What somebody else holds locked is left to the next scan.
+    """
     due = Certificate.objects.filter(renew_at__lte=now, deleting=False)
+    due = due.exclude(creation_mode=Certificate.CreationMode.MANUAL, not_after__lte=now)
     idle = due.exclude(enrollments__in=Enrollment.objects.open()).order_by("renew_at", "pk")
-    opened = 0
-    for pk in idle.values_list("pk", flat=True)[:limit]:
-        with transaction.atomic():
-            opened += _open_due_renewal(pk, now=now)
-    return opened
+    pks = list(idle.values_list("pk", flat=True)[:limit])
+    ours = Certificate.objects.select_for_update(skip_locked=True).filter(pk__in=pks)
+    in_turn = ours.filter(deleting=False).prefetch_related("issuer").order_by("renew_at", "pk")
+    rows = {row.pk: row for row in in_turn}
+    # Only who holds the certificate opens one: what is not there now will not be.
+    opened = Enrollment.objects.open().filter(certificate__in=rows)
+    for pk in opened.values_list("certificate", flat=True):
+        del rows[pk]
+    return errands.open_many(_renewals(rows.values(), now=now), now=now)
 
 
-def _open_due_renewal(pk: int, *, now: datetime) -> bool:
-    row = Certificate.objects.select_for_update().filter(pk=pk, deleting=False).first()
-    if row is None or row.enrollments.open().exists():
-        return False
-    automatic = row.creation_mode == Certificate.CreationMode.AUTOMATIC
-    why = policy.why_enroll(policy.Facts(now, row.not_after, row.renew_at, automatic))
-    if why is None:
-        return False
-    kind = Kind.RECREATE if why is policy.Reason.EXPIRED else Kind.RENEW
-    errands.open_one(row, kind=kind, reason=str(why), now=now)
-    return True
+def _renewals(
+    rows: Iterable[Certificate], *, now: datetime
+) -> Iterator[tuple[Certificate, Enrollment.Kind, str]]:
+    """Yield those that policy wants renewed, by which errand, and why."""
+    for row in rows:
+        automatic = row.creation_mode == Certificate.CreationMode.AUTOMATIC
+        why = policy.why_enroll(policy.Facts(now, row.not_after, row.renew_at, automatic))
+        if why is not None:
+            yield row, Kind.RECREATE if why is policy.Reason.EXPIRED else Kind.RENEW, str(why)
 
 
 def _lock_issuer(certificate: Certificate) -> None:
-    """Keep the issuer from being edited or deleted meanwhile."""
-    Issuer.objects.select_for_update().filter(pk=certificate.issuer_id).first()
+    """Keep the issuer from being edited or deleted meanwhile.
+
+    Its key is left alone: a scan that holds certificates opens errands to it, in that order.
+    """
+    Issuer.objects.select_for_update(no_key=True).filter(pk=certificate.issuer_id).first()
 
 
 def _locked(certificate: Certificate, *, deleting_too: bool = False) -> Certificate:

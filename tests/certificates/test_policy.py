@@ -1,3 +1,4 @@
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -67,3 +68,18 @@ def test_the_spread_never_reaches_back_to_the_beginning() -> None:
             name=f"nrf{i}", not_before=NOW, not_after=NOW + 31 * DAY, renew_before=30 * DAY
         )
         assert found.at >= NOW + DAY / 2
+
+
+def test_ten_thousand_made_together_are_not_renewed_together() -> None:
+    """Evenly over three days: an hour has a 72nd of them, and no minute more than a handful."""
+    moments = [
+        renewal(name=f"nrf{i}", not_before=NOW, not_after=NOW + 365 * DAY, renew_before=30 * DAY).at
+        for i in range(10_000)
+    ]
+    hours = Counter((at - NOW) // timedelta(hours=1) for at in moments)
+    minutes = Counter((at - NOW) // timedelta(minutes=1) for at in moments)
+
+    assert len(hours) in (72, 73)
+    assert min(count for hour, count in hours.items() if hour < max(hours)) > 139 * 0.6
+    assert max(hours.values()) < 139 * 1.4
+    assert max(minutes.values()) <= 12
