@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -46,6 +47,23 @@ class Call:
     queue: str
 
 
+class _Due(NamedTuple):
+    """What is to be known of a row to call for it."""
+
+    pk: int
+    fence: int
+    issuer_id: int
+    phase: str
+    state: str
+    kind: str
+    called_until: datetime | None
+
+    @property
+    def queue(self) -> int | None:
+        """Whose turns it waits for: its issuer's, or the secret store's."""
+        return None if self.phase in WRITING else self.issuer_id
+
+
 @dataclass
 class _Room:
     """How much may still be called to, by issuer; None stands for the secret store."""
@@ -55,14 +73,11 @@ class _Room:
 
     def take(self, issuer: int | None) -> bool:
         """Take one place, if there is one."""
-        budget = settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
         free = settings.OCCM_WORKER_SLOTS - self.in_flight.total()
-        if issuer is None:
-            budget = settings.OCCM_WORKER_SLOTS // 2
-        elif issuer in self.suspects:
+        if issuer in self.suspects:
             pool = max(1, settings.OCCM_WORKER_SLOTS // SUSPECT_SHARE)
             free = min(free, pool - sum(self.in_flight[one] for one in self.suspects))
-        if self.in_flight[issuer] >= min(budget, free):
+        if self.in_flight[issuer] >= min(_budget(issuer), free):
             return False
         self.in_flight[issuer] += 1
         return True
@@ -81,6 +96,13 @@ def tick(*, now: datetime) -> list[Call]:
     room, suspects = _room(failing, now=now)
     chosen = _take_turns(_candidates(failing, now=now), room)
     return _mark(chosen, suspects, now=now)
+
+
+def _budget(issuer: int | None) -> int:
+    """Return how many rows of an issuer, or None: that write secrets, may be in flight."""
+    slots: int = settings.OCCM_WORKER_SLOTS
+    each: int = settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
+    return slots // 2 if issuer is None else min(slots, each)
 
 
 def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
@@ -103,32 +125,35 @@ def _room(failing: dict[int, bool], *, now: datetime) -> tuple[_Room, frozenset[
     return _Room(in_flight, frozenset(suspects)), frozenset(suspects)
 
 
-def _candidates(issuers: Iterable[int], *, now: datetime) -> dict[int | None, list[Enrollment]]:
+def _candidates(issuers: Iterable[int], *, now: datetime) -> dict[int | None, list[_Due]]:
     """Return the first due rows of each issuer, in the order of their turns."""
+    writing = Q(phase__in=WRITING)
     rank = Case(
-        When(Q(phase__in=WRITING) | Q(state__in=CONFIRM_NEXT), then=Value(0)),
+        When(writing | Q(state__in=CONFIRM_NEXT), then=Value(0)),
         When(state__in=POLL_NEXT, then=Value(1)),
         default=F("priority"),
         output_field=IntegerField(),
     )
-    turn = Window(RowNumber(), partition_by=F("issuer"), order_by=("rank", "due_at", "pk"))
+    store = Case(When(writing, then=Value(1)), default=Value(0), output_field=IntegerField())
+    turn = Window(RowNumber(), partition_by=("issuer", store), order_by=("rank", "due_at", "pk"))
     rows = (
         Enrollment.objects.due(now=now)
         .uncalled(now=now)
         .filter(issuer__in=issuers)
         .annotate(rank=rank, turn=turn)
-        .filter(turn__lte=settings.OCCM_WORKER_SLOTS)
+        .filter(turn__lte=max(_budget(None), _budget(0)))
         .order_by("rank", "turn")
     )
-    found: dict[int | None, list[Enrollment]] = defaultdict(list)
-    for row in rows.only("issuer_id", "phase", "state", "kind", "fence", "called_until"):
-        found[None if row.phase in WRITING else row.issuer_id].append(row)
+    found: dict[int | None, list[_Due]] = defaultdict(list)
+    for values in rows.values_list(*_Due._fields):
+        row = _Due(*values)
+        found[row.queue].append(row)
     return found
 
 
-def _take_turns(queues: dict[int | None, list[Enrollment]], room: _Room) -> list[Enrollment]:
+def _take_turns(queues: dict[int | None, list[_Due]], room: _Room) -> list[_Due]:
     """Let the issuers take one row each in turn, until there is no room for any."""
-    chosen: list[Enrollment] = []
+    chosen: list[_Due] = []
     while queues:
         for issuer, queue in list(queues.items()):
             if not queue or not room.take(issuer):
@@ -138,7 +163,7 @@ def _take_turns(queues: dict[int | None, list[Enrollment]], room: _Room) -> list
     return chosen
 
 
-def _mark(chosen: list[Enrollment], suspects: frozenset[int], *, now: datetime) -> list[Call]:
+def _mark(chosen: list[_Due], suspects: frozenset[int], *, now: datetime) -> list[Call]:
     """Set what was chosen to called, and return calls for what was won."""
     free = Enrollment.objects.due(now=now).uncalled(now=now).filter(pk__in=[c.pk for c in chosen])
     won = set(free.order_by().select_for_update(skip_locked=True).values_list("pk", "fence"))
@@ -149,7 +174,7 @@ def _mark(chosen: list[Enrollment], suspects: frozenset[int], *, now: datetime) 
     return [Call(row.pk, row.fence, _task(row), _queue(row, suspects)) for row in mine]
 
 
-def _task(row: Enrollment) -> str:
+def _task(row: _Due) -> str:
     """Name the task by what it will do, for those who watch."""
     if row.phase in WRITING:
         return "certificates.deliver"
@@ -158,7 +183,7 @@ def _task(row: Enrollment) -> str:
     return "certificates.renew" if row.kind == Kind.RENEW else "certificates.enroll"
 
 
-def _queue(row: Enrollment, suspects: frozenset[int]) -> str:
+def _queue(row: _Due, suspects: frozenset[int]) -> str:
     if row.phase in WRITING:
         return "deliver"
     return "suspect" if row.issuer_id in suspects else "enroll"

@@ -169,6 +169,15 @@ def test_deliveries_are_not_held_up_by_a_ca_at_its_limit(settings: Settings) -> 
     assert called_to(dispatch.tick(now=NOW)) == [issued.pk]
 
 
+def test_requests_are_not_hidden_by_deliveries_that_wait(settings: Settings) -> None:
+    settings.OCCM_WORKER_SLOTS = 10
+    issuer = a_ready_issuer()
+    due_rows(issuer, 12, phase=Phase.ISSUED)
+    [new] = due_rows(issuer, 1)
+
+    assert new.pk in called_to(dispatch.tick(now=NOW))
+
+
 class TestSuspects:
     @pytest.fixture
     def failing(self) -> Issuer:
