@@ -1,0 +1,22 @@
+"""The environment that a benchmark's processes run in: OCCM's settings, on parts of its own."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(database_url: str, **more: str) -> dict[str, str]:
+    """Return the environment of a process of OCCM on this database; `more` names other parts."""
+    ours = {
+        "DJANGO_SETTINGS_MODULE": "occm_project.settings",
+        "DATABASE_URL": database_url,
+        "REDIS_URL": "memory://",
+        "OCCM_SECRET_STORE": "folder:/nonexistent/occm-benchmark",
+        "OCCM_FIELD_KEYS": "A" * 43 + "=",
+        "OCCM_SERVED_BY_HTTPS": "false",
+        "SECRET_KEY": "for benchmarks only, and therefore no secret at all",
+        "ALLOWED_HOSTS": "localhost",
+        "PYTHONPATH": str(ROOT),
+    }
+    return dict(os.environ) | ours | more
