@@ -263,6 +263,40 @@ class Issuer(models.Model):
         help_text="Keys that hold the CA certificates which the TLS server is checked with.",
     )
 
+    # Compatibility: docs/cmp.md says which CA needs what
+    cert_profile = models.CharField(
+        "certificate profile",
+        max_length=255,
+        blank=True,
+        validators=[validators.profile_name],
+        help_text=(
+            "Name of the CA's profile for our certificates, sent with each request for one. "
+            "Left out when empty."
+        ),
+    )
+    implicit_confirmation = models.BooleanField(
+        default=False,
+        help_text="Ask the CA to do without our confirmation of each certificate; it may decline.",
+    )
+    send_root_cert = models.BooleanField(
+        "send root certificate",
+        default=False,
+        help_text="Send the root CA cert along, after the chain of the certificate that signs.",
+    )
+    null_dn_sender = models.BooleanField(
+        "NULL-DN sender",
+        default=False,
+        help_text="Leave the sender of requests with MAC unnamed; the reference says who it is.",
+    )
+    allow_missing_digital_signature = models.BooleanField(
+        "allow signers without digitalSignature",
+        default=False,
+        help_text=(
+            "Accept responses signed with a certificate whose key usage does not allow it. "
+            "Lowers security: any CA certificate below the roots may then sign responses."
+        ),
+    )
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -295,6 +329,11 @@ class IssuerHealth(models.Model):
     answered_at = models.DateTimeField(null=True, blank=True)  # last answer of the CA
     failing_since = models.DateTimeField(null=True, blank=True)  # first failure since that answer
     error = models.TextField(blank=True)
+    # "Test connection": due while an operator waits for it
+    test_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    tested_at = models.DateTimeField(null=True, blank=True)
+    test_passed = models.BooleanField(null=True, blank=True)
+    test_outcome = models.TextField(blank=True)
 
     def __str__(self) -> str:
         return f"health of {self.issuer_id}"

@@ -90,6 +90,12 @@ def distinguished_name(value: str) -> None:
         raise _error(value.replace("\x00", "␀"), "remove the NUL character")
 
 
+def profile_name(value: str) -> None:
+    """Accept the name of a certificate profile: any text of one line (RFC 9810, 5.1.1.4)."""
+    if not value.isprintable() or value != value.strip():
+        raise _error(value, "use printable characters, without a space at the beginning or the end")
+
+
 def server_url(value: str) -> None:
     """Accept the http or https URL of a CMP endpoint: host, optional port, path (RFC 6712, 3.6)."""
     if not _URL_CHARACTERS.fullmatch(value):  # before urlsplit, which drops some silently

@@ -90,6 +90,19 @@ GROUPS = (
         about="The CA certificates by which the server's TLS certificate is verified. Several "
         "issuers may name the same secret.",
     ),
+    Group(
+        "Compatibility",
+        (
+            "cert_profile",
+            "implicit_confirmation",
+            "send_root_cert",
+            "null_dn_sender",
+            "allow_missing_digital_signature",
+        ),
+        optional=True,
+        columns=2,
+        about="What some CAs need that RFC 9483 does not ask for. Most need nothing of it.",
+    ),
 )
 DN = (
     "Written /type=value/type=value. A backslash escapes the next character, + joins two parts of "
@@ -132,6 +145,15 @@ HELP = {
     "tls_enabled": "Speak HTTPS to the CA and verify its TLS certificate.",
     "tls_namespace": NAMESPACE,
     "tls_trusted_certs": "Keys in the secret of the CA certificates to trust.",
+    "cert_profile": "Name of the CA's profile for our certificates, sent with each request for "
+    "one. For CAs that choose it by the URL, put it there.",
+    "implicit_confirmation": "Ask the CA to do without a confirmation (certConf) of each "
+    "certificate. If it declines, it is confirmed as ever.",
+    "send_root_cert": "Send the root CA cert along, after the chain of the certificate that signs.",
+    "null_dn_sender": "Leave the sender of requests with MAC unnamed; the reference says who it "
+    "is.",
+    "allow_missing_digital_signature": "Accept responses signed with a certificate whose key usage "
+    "does not allow it. Lowers security: any CA certificate below the roots may then sign them.",
 }
 
 
@@ -153,6 +175,7 @@ class IssuerForm(OperatorForm):
         "tls_namespace": TLS,
         "tls_secret": TLS,
         "tls_trusted_certs": TLS,
+        "null_dn_sender": MAC,
     }
     needed = frozenset(
         {

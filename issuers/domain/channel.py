@@ -117,6 +117,7 @@ def trust_store(issuer: Issuer, *, secrets: SecretStore, deadline: float = DEADL
         roots=each(issuer.trust_store_root_ca_certs),
         intermediates=each(issuer.trust_store_intermediate_ca_certs),
         server_cert=server_cert,
+        allow_missing_digital_signature=issuer.allow_missing_digital_signature,
     )
 
 
@@ -127,6 +128,10 @@ def profile(issuer: Issuer) -> Profile:
         total_timeout=timedelta(seconds=issuer.total_timeout_s),
         mac_only=issuer.initial_response_auth == Issuer.InitialResponseAuth.MAC_ONLY,
         expected_sender=_name(issuer.expected_sender_dn),
+        implicit_confirm=issuer.implicit_confirmation,
+        cert_profile=issuer.cert_profile,
+        null_dn_sender=issuer.null_dn_sender,
+        send_root=issuer.send_root_cert,
     )
 
 

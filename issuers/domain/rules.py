@@ -75,6 +75,19 @@ def total_covers_one_message(issuer: Issuer) -> Broken:
         )
 
 
+def root_is_there_to_be_sent(issuer: Issuer) -> Broken:
+    if issuer.send_root_cert and not issuer.trust_store_root_ca_certs:
+        yield "send_root_cert", "Name the root CA certs in the trust store, or switch this off."
+
+
+def null_dn_goes_with_mac(issuer: Issuer) -> Broken:
+    if issuer.null_dn_sender and issuer.initial_auth_type != Issuer.InitialAuthType.MAC:
+        yield (
+            "null_dn_sender",
+            "Switch this off: it applies only when the initial authentication is of type MAC.",
+        )
+
+
 # Which fields a rule reads, and the rule.
 RULES: tuple[tuple[Collection[str], Callable[[Issuer], Broken]], ...] = (
     (("initial_auth_type", *MAC_INPUT), mac_input_goes_with_mac),
@@ -87,6 +100,8 @@ RULES: tuple[tuple[Collection[str], Callable[[Issuer], Broken]], ...] = (
     (("server_url", "tls_enabled"), scheme_follows_tls),
     (("tls_enabled", *TLS_STORE), tls_store_goes_with_tls),
     (("total_timeout_s", "message_timeout_s"), total_covers_one_message),
+    (("send_root_cert", "trust_store_root_ca_certs"), root_is_there_to_be_sent),
+    (("null_dn_sender", "initial_auth_type"), null_dn_goes_with_mac),
 )
 
 

@@ -91,7 +91,7 @@ def test_only_the_fields_that_apply_are_shown(admin: Client) -> None:
         "initial_signature_extra_certs",
     }
     tls = {"tls_namespace", "tls_secret", "tls_trusted_certs"}
-    of_mac = {"initial_auth_mac_algorithm", "initial_response_auth"}
+    of_mac = {"initial_auth_mac_algorithm", "initial_response_auth", "null_dn_sender"}
     with_mac, with_signature = an_issuer(), an_issuer(**SIGNATURE | TLS)
 
     nothing_yet = form(admin.get(ADD))

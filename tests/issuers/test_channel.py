@@ -14,6 +14,7 @@ from cmp import (
     Profile,
     SignatureCredentials,
     TrustStore,
+    Unprotected,
     Unreachable,
     parse_name,
 )
@@ -253,6 +254,35 @@ def test_the_profile_binds_responses_as_the_issuer_says() -> None:
 
     assert profile.mac_only
     assert profile.expected_sender == parse_name("/CN=ra")
+
+
+def test_what_a_ca_needs_beside_the_rfc_is_part_of_the_profile() -> None:
+    profile = channel.profile(
+        an_unsaved(
+            cert_profile="nf-tls",
+            implicit_confirmation=True,
+            send_root_cert=True,
+            null_dn_sender=True,
+        )
+    )
+
+    assert profile.cert_profile == "nf-tls"
+    assert profile.implicit_confirm
+    assert profile.send_root
+    assert profile.null_dn_sender
+
+
+def test_signers_without_digital_signature_are_let_through_only_where_the_operator_says_so(
+    secrets: MemorySecretStore,
+) -> None:
+    strict = an_unsaved(trust_store_secret="trust")
+    lenient = an_unsaved(trust_store_secret="trust", allow_missing_digital_signature=True)
+    put(secrets, "ns1", "trust", {"root.pem": pem(pki().root)})
+    issuing = pki().chain[0]  # keyCertSign and cRLSign only
+
+    with pytest.raises(Unprotected, match="digitalSignature"):
+        channel.trust_store(strict, secrets=secrets).check_signer(issuing, (), NOW)
+    channel.trust_store(lenient, secrets=secrets).check_signer(issuing, (), NOW)
 
 
 @pytest.mark.parametrize(("dn", "name"), [("", None), ("/CN=ca", "/CN=ca"), ("/", "/")])

@@ -34,6 +34,13 @@ TLS: dict[str, Any] = {
     "tls_secret": "ca1-tls-trust-store-secret",
     "tls_trusted_certs": ["caroot1.pem"],
 }
+COMPATIBILITY: dict[str, Any] = {
+    "cert_profile": "5G NF, Süd",
+    "implicit_confirmation": True,
+    "send_root_cert": True,
+    "null_dn_sender": True,
+    "allow_missing_digital_signature": True,
+}
 
 
 def mistakes(**fields: Any) -> dict[str, list[str]]:
@@ -59,6 +66,7 @@ def mistakes(**fields: Any) -> dict[str, list[str]]:
         {"trust_store_root_ca_certs": [], "trust_store_server_cert": "server.pem"},
         {"total_timeout_s": 604_800, "message_timeout_s": 600},
         {"total_timeout_s": 30, "message_timeout_s": 30},
+        COMPATIBILITY,
     ],
     ids=str,
 )
@@ -80,6 +88,7 @@ def test_what_is_left_out_gets_the_guides_defaults() -> None:
     assert issuer.initial_response_auth == "MAC_OR_SIGNATURE"
     assert issuer.other_auth_type == "SIGNATURE"
     assert not issuer.tls_enabled
+    assert not any(getattr(issuer, name) for name in COMPATIBILITY)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +135,19 @@ def test_what_is_left_out_gets_the_guides_defaults() -> None:
         ({"total_timeout_s": 604_801}, {"total_timeout_s"}),
         ({"total_timeout_s": 29}, {"total_timeout_s"}),
         ({"total_timeout_s": "soon"}, {"total_timeout_s"}),
+        ({"cert_profile": "x" * 256}, {"cert_profile"}),
+        ({"cert_profile": None}, {"cert_profile"}),
+        ({"implicit_confirmation": None}, {"implicit_confirmation"}),
+        (SIGNATURE | {"null_dn_sender": True}, {"null_dn_sender"}),
+        (NO_INITIAL_AUTH | {"null_dn_sender": True}, {"null_dn_sender"}),
+        (
+            {
+                "send_root_cert": True,
+                "trust_store_root_ca_certs": [],
+                "trust_store_server_cert": "server.pem",
+            },
+            {"send_root_cert"},
+        ),
     ],
     ids=str,
 )

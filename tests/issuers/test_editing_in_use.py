@@ -13,7 +13,7 @@ from certificates.models import Certificate, Enrollment
 from issuers.domain import editing
 from issuers.models import Issuer
 from tests.issuers.factories import NOW, an_issuer
-from tests.issuers.test_editing import SIGNATURE, TLS
+from tests.issuers.test_editing import COMPATIBILITY, SIGNATURE, TLS
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +105,7 @@ def test_the_rest_of_the_url_may_not_change(url: str) -> None:
         {"trust_store_root_ca_certs": ["root.pem", "root2.pem"]},
         {"trust_store_server_cert": "server.pem"},
         {"expected_sender_dn": "/CN=other"},
+        COMPATIBILITY,
     ],
     ids=str,
 )
