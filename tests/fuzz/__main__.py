@@ -43,7 +43,7 @@ def main(name: str, *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for i, seed in enumerate(seeds):
             (Path(folder) / f"seed{i}").write_bytes(seed)
-        arguments = ["fuzz", "-max_len=16384", "-timeout=20", "-rss_limit_mb=1024", *arguments]
+        arguments = ["fuzz", "-max_len=8192", "-timeout=20", "-rss_limit_mb=1024", *arguments]
         again = any(Path(argument).is_file() for argument in arguments)  # what was found before
         corpora = [] if again else [folder]
         atheris.Setup([*arguments, *corpora], counted(target, budget), custom_mutator=mutate)

@@ -25,6 +25,7 @@ ODD_CONTENTS = (
     b"\xff" * 20,
     b"\x01" + bytes(40),
     bytes(600),
+    b"\x01" + bytes(2000),
     b"20260601120000Z",
     b"99991231235959Z",
     b"00000101000000Z",
@@ -125,13 +126,24 @@ def spoil(der: bytes, dice: random.Random, others: Sequence[bytes]) -> bytes:
     if tree is None:
         return _bite(der, dice)
     for _ in range(dice.choice((1, 1, 1, 2, 3, 8))):
-        places = list(tree.walk())
-        if not places:
+        place = _place(tree, dice)
+        if place is None:
             break
-        parent, i = dice.choice(places)
-        dice.choice(MISDEEDS)(parent, i, dice, others)
+        dice.choice(MISDEEDS)(*place, dice, others)
     spoiled = ber(tree, dice) if dice.random() < 0.1 else tree.der()
     return _bite(spoiled, dice) if dice.random() < 0.1 else spoiled
+
+
+def _place(tree: Element, dice: random.Random) -> tuple[Element, int] | None:
+    """Choose an element: among all, or on a walk downwards, for most of all are in certificates."""
+    if dice.random() < 0.5:
+        places = list(tree.walk())
+        return dice.choice(places) if places else None
+    place, element = None, tree
+    while isinstance(element.content, list) and element.content and dice.random() < 0.8:
+        i = dice.randrange(len(element.content))
+        place, element = (element, i), element.content[i]
+    return place
 
 
 def ber(element: Element, dice: random.Random) -> bytes:

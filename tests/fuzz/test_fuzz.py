@@ -1,4 +1,4 @@
-"""Fuzzing as far as every change can afford it: ten million bytes each, guided by coverage.
+"""Fuzzing as far as every change can afford it: twenty million bytes each, guided by coverage.
 
 Longer runs are for a free evening: see `tests/fuzz/__main__.py`. What they find goes to `found/`,
 by the name of its target, and is tried again here, without atheris.
@@ -20,7 +20,7 @@ from tests.parts import need
 
 ROOT = Path(__file__).parents[2]
 FOUND = sorted((Path(__file__).parent / "found").iterdir())
-BYTES = 10_000_000
+BYTES = 20_000_000
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def receive() -> targets.Receive:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("target", ["decode", "receive"])
-def test_ten_million_hostile_bytes_raise_nothing_but_cmp_errors(
+def test_twenty_million_hostile_bytes_raise_nothing_but_cmp_errors(
     target: str, tmp_path: Path
 ) -> None:
     need(
