@@ -140,7 +140,9 @@ def _place(tree: Element, dice: random.Random) -> tuple[Element, int] | None:
         places = list(tree.walk())
         return dice.choice(places) if places else None
     place, element = None, tree
-    while isinstance(element.content, list) and element.content and dice.random() < 0.8:
+    while isinstance(element.content, list) and element.content:
+        if place is not None and dice.random() < 0.2:
+            break
         i = dice.randrange(len(element.content))
         place, element = (element, i), element.content[i]
     return place
