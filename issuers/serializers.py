@@ -61,6 +61,10 @@ class IssuerHealthSerializer(serializers.ModelSerializer[IssuerHealth]):
             "answered_at",
             "failing_since",
             "error",
+            "test_due_at",
+            "tested_at",
+            "test_passed",
+            "test_outcome",
         )
         read_only_fields = fields
 

@@ -1,11 +1,15 @@
 """The worker's entry points for issuers. They fetch, hand over, and decide nothing."""
 
+import logging
+
 from celery import shared_task
 from django.utils import timezone
 
-from issuers.domain import channel, health
+from issuers.domain import channel, health, trial
 
 BATCH = 50  # looks a round; the next round comes in two seconds
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="issuers.look_at_inputs")
@@ -15,3 +19,20 @@ def look_at_inputs() -> None:
     for _ in range(BATCH):
         if not health.look(secrets=secrets, now=timezone.now()):
             break
+
+
+@shared_task(name="issuers.call_tests")
+def call_tests() -> None:
+    """Call workers to the connections that operators want to know about."""
+    for issuer in trial.take(now=timezone.now()):
+        test_connection.delay(issuer)
+
+
+@shared_task(name="issuers.test_connection")
+def test_connection(issuer: int) -> None:
+    """Try the connection to one CA; in the queue where CAs that hang delay nobody."""
+    try:
+        trial.run(issuer, secrets=channel.secret_store(), clock=timezone.now)
+    except Exception as error:  # the one boundary where everything is caught
+        log.exception("issuer %s: its connection was not tried", issuer)
+        trial.give_up(issuer, error, now=timezone.now())

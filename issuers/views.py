@@ -5,10 +5,14 @@ from typing import Any
 import django_filters  # type: ignore[import-untyped]
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from rest_framework import viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from issuers.domain import editing
+from issuers.domain import editing, trial
 from issuers.models import Issuer
 from issuers.serializers import IssuerSerializer
 
@@ -56,6 +60,13 @@ class IssuerViewSet(viewsets.ModelViewSet[Issuer]):
 
     def perform_destroy(self, instance: Issuer) -> None:
         editing.delete(issuer=instance)
+
+    @extend_schema(request=None, responses={202: IssuerSerializer})
+    @action(detail=True, methods=["post"], url_path="test-connection")
+    def test_connection(self, request: Request, name: str) -> Response:
+        """Have a worker try the connection to the CA; what comes of it appears in its health."""
+        trial.request(self.get_object(), now=timezone.now())
+        return Response(self.get_serializer(self.get_object()).data, status=202)
 
 
 def _defaults() -> dict[str, Any]:

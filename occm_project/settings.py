@@ -66,6 +66,7 @@ CELERY_TASK_DEFAULT_QUEUE = "enroll"
 CELERY_TASK_ROUTES = {
     "certificates.dispatch": {"queue": "dispatch"},
     "certificates.scan_*": {"queue": "scan"},
+    "issuers.test_connection": {"queue": "suspect"},  # where CAs that hang delay nobody
     "issuers.*": {"queue": "scan"},
 }
 CELERY_BEAT_SCHEDULE = {
@@ -81,6 +82,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 20},
     },
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
+    "test": {"task": "issuers.call_tests", "schedule": 1.0, "options": {"expires": 2}},
 }
 CELERY_TIMEZONE = "UTC"
 

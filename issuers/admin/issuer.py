@@ -3,16 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from issuers.admin.issuer_form import IssuerForm
 from issuers.admin.pages import OperatorAdmin
-from issuers.domain import editing
+from issuers.domain import editing, trial
 from issuers.models import Issuer, IssuerHealth
 
 LISTED = 20  # certificates a page names before it only counts
@@ -22,6 +24,7 @@ LISTED = 20  # certificates a page names before it only counts
 class IssuerAdmin(OperatorAdmin):
     form = IssuerForm
     status_template = "issuers/status.html"
+    view_template = "issuers/view.html"
     refusals = (editing.IssuerInUse,)
     nouns = {
         "initial_signature_extra_certs": "extra cert",
@@ -87,6 +90,27 @@ class IssuerAdmin(OperatorAdmin):
             "used_by": obj.certificates.order_by("name").values("pk", "name")[:LISTED],
             "used_by_count": obj.certificates.count(),
         }
+
+    def view_context(self, request: HttpRequest, obj: Issuer) -> dict[str, Any]:
+        return {"test_url": self._page("test_connection", obj.pk)}
+
+    def get_urls(self) -> list[URLPattern]:
+        route = "<path:object_id>/test-connection/"
+        return [
+            self._url(route, self.test_connection, "test_connection"),
+            *super().get_urls(),
+        ]
+
+    def test_connection(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Have a worker try the connection; the page's live part shows what came of it."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        issuer = self.seen(request, object_id)
+        if not self.has_change_permission(request, issuer):
+            raise PermissionDenied
+        trial.request(issuer, now=timezone.now())
+        messages.success(request, "The connection is being tested; the outcome appears here.")
+        return HttpResponseRedirect(self._page("view", object_id))
 
 
 def health_of(issuer: Issuer) -> tuple[str, str]:

@@ -25,6 +25,9 @@ FORGOTTEN: dict[str, Any] = {
     "answered_at": None,
     "failing_since": None,
     "error": "",
+    "tested_at": None,
+    "test_passed": None,
+    "test_outcome": "",
 }
 
 

@@ -11,6 +11,7 @@ from tests.issuers.factories import NOW, an_issuer, issuer_spec
 from tests.issuers.test_editing import SIGNATURE, TLS, mistakes
 from tests.issuers.test_editing_in_use import in_use
 from tests.pages import Form, Page, logged_in, queries, text, typed
+from tests.project.clients import a_user
 
 ADD = "/admin/issuers/issuer/add/"
 LIST = "/admin/issuers/issuer/"
@@ -288,3 +289,44 @@ def test_the_list_costs_the_same_queries_for_many_as_for_one(admin: Client) -> N
 
 def _first(issuer: Issuer) -> Any:
     return issuer.certificates.order_by("name").first()
+
+
+# Test connection
+
+
+def test_the_page_offers_to_test_the_connection_in_a_dialog_and_shows_the_outcome(
+    admin: Client,
+) -> None:
+    issuer = an_issuer()
+    page = text(admin.get(at("view", issuer)))
+    assert 'data-dialog="dialog-test"' in page
+    assert f'action="{at("test_connection", issuer)}"' in page
+
+    after = text(admin.post(at("test_connection", issuer), follow=True))
+    assert "The connection is being tested." in after
+    assert IssuerHealth.objects.get().test_due_at is not None
+
+    IssuerHealth.objects.update(
+        test_due_at=None, tested_at=NOW, test_passed=False, test_outcome="refused by <b>nobody</b>"
+    )
+    outcome = text(admin.get(at("status", issuer)))
+    assert "Connection test failed</b> at 2026-01-01 12:00:00 UTC" in outcome
+    assert "refused by &lt;b&gt;nobody&lt;/b&gt;" in outcome
+    assert "being tested" not in outcome
+
+
+def test_testing_the_connection_needs_a_post_a_permission_and_a_token() -> None:
+    issuer = an_issuer()
+    viewer = logged_in(a_user("view_issuer", is_staff=True))
+    changer = a_user("view_issuer", "change_issuer", is_staff=True, username="changer")
+    forger = Client(enforce_csrf_checks=True)
+    forger.force_login(changer)
+    test = at("test_connection", issuer)
+
+    assert logged_in(changer).get(test).status_code == 405
+    assert viewer.post(test).status_code == 403
+    assert 'data-dialog="dialog-test"' not in text(viewer.get(at("view", issuer)))
+    assert Client().post(test).status_code == 302  # to the login
+    assert forger.post(test).status_code == 403
+
+    assert IssuerHealth.objects.get().test_due_at is None

@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
+from issuers.domain import trial
 from issuers.models import Issuer, IssuerHealth
+from secretstore import MemorySecretStore
 from tests.issuers.factories import NOW, an_issuer, issuer_spec
 from tests.issuers.test_editing import SIGNATURE, TLS, mistakes
 from tests.issuers.test_editing_in_use import in_use
@@ -53,6 +56,10 @@ def test_the_health_of_an_issuer_is_shown_and_cannot_be_set(api: APIClient) -> N
         "answered_at": None,
         "failing_since": "2026-01-01T12:00:00Z",
         "error": "x",
+        "test_due_at": None,
+        "tested_at": None,
+        "test_passed": None,
+        "test_outcome": "",
     }
 
 
@@ -242,3 +249,32 @@ def test_each_permission_opens_its_own_methods(permission: str, allowed: set[str
     for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"):
         answer = api.generic(method, url.get(method, at(issuer)), "{}", "application/json")
         assert (answer.status_code != 403) is (method in allowed), method
+
+
+def test_a_connection_is_tested_by_a_worker_and_the_health_tells_what_came_of_it(
+    api: APIClient,
+) -> None:
+    issuer = an_issuer(server_url="http://ca.invalid/")
+
+    asked = api.post(f"{at(issuer)}test-connection/")
+
+    assert asked.status_code == 202
+    assert asked.json()["health"]["test_due_at"] is not None
+    assert asked.json()["health"]["tested_at"] is None
+    for pk in trial.take(now=timezone.now()):
+        trial.run(pk, secrets=MemorySecretStore(), clock=timezone.now)
+    health = api.get(at(issuer)).json()["health"]
+    assert health["test_due_at"] is None
+    assert health["test_passed"] is False
+    assert "does not resolve" in health["test_outcome"]
+
+
+@pytest.mark.parametrize(
+    ("permission", "status"), [("view_issuer", 403), ("change_issuer", 202), ("add_issuer", 403)]
+)
+def test_testing_a_connection_takes_the_permission_to_change(permission: str, status: int) -> None:
+    issuer = an_issuer()
+
+    answer = a_client(a_user(permission)).post(f"{at(issuer)}test-connection/")
+
+    assert answer.status_code == status
