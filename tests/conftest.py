@@ -9,12 +9,17 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.network import keep_to_loopback
 from tests.peers import process
 
 keep_to_loopback()
+
+# A busy machine is no finding: how long a test may take is pytest-timeout's business.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 # Folders whose tests share a server or a browser that is slow to start: one xdist worker each.
 TOGETHER = ("kubernetes", "browser", "interop")
