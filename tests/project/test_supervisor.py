@@ -160,7 +160,7 @@ def test_what_a_part_has_started_ends_with_it(supervised: Starts) -> None:
     family = [pid for pid in every_pid() if group_of(pid) == leader]
     assert len(family) == 2
 
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGTERM)  # a background job would not hear SIGINT
 
     assert run.rest()[-1] == "over"
     assert all(ends_within(5, pid) for pid in family)
@@ -170,9 +170,9 @@ def test_second_ctrl_c_waits_for_nobody(supervised: Starts) -> None:
     run = supervised(STUBBORN)
     run.until_up(1)
 
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGTERM)  # a background job would not hear SIGINT
     run.until("ending part1")
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGTERM)  # a background job would not hear SIGINT
 
     began = time.monotonic()
     assert run.rest() == ["over"]
