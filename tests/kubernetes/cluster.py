@@ -184,6 +184,14 @@ class Cluster:
             answer = self.admin.post(f"{self.url}{secrets}", json=body, timeout=30)
         answer.raise_for_status()
 
+    def wait_until_refused(self, namespace: str, name: str) -> None:
+        """Wait until the API server has taken note of what forbids a new Secret here."""
+        secrets = f"{self.url}/api/v1/namespaces/{namespace}/secrets"
+        until, body = monotonic() + START_LIMIT, {"metadata": {"name": name}}
+        while self.admin.post(secrets, params={"dryRun": "All"}, json=body, timeout=30).ok:
+            assert monotonic() < until, f"a Secret may still be created in {namespace}"
+            sleep(0.05)
+
     def delete_secret(self, namespace: str, name: str) -> None:
         self.ask("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
 

@@ -134,6 +134,7 @@ def test_a_full_quota_is_told_from_a_missing_right(
     quota = cluster.ask("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
     quota["status"] = {"hard": hard, "used": hard}  # which a controller does elsewhere
     cluster.ask("PUT", f"{quotas}/q/status", quota)
+    cluster.wait_until_refused(namespace, "probe")
 
     with pytest.raises(Forbidden, match="resource quota is used up"):
         store.write(namespace, "s", {"a": b"1"}, version=None)
