@@ -210,6 +210,26 @@ class Certificate(models.Model):
         return tuple(c for c in columns if c.editable and not (c.null or c.primary_key))
 
 
+class ExpiryTime(Certificate):
+    """The panel of the guide by this name; its rows are certificates."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = "End Entity Certificate Expiry Time"
+        verbose_name_plural = verbose_name
+
+
+class ReadinessStatus(Certificate):
+    """The panel of the guide by this name; its rows are certificates."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = "End Entity Certificate Readiness Status"
+        verbose_name_plural = verbose_name
+
+
 class Output(models.Model):
     """A secret key that a certificate writes. Unique: no two certificates write the same one."""
 

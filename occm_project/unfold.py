@@ -10,18 +10,21 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+CERTIFICATES = "certificates.certificate"
+
 
 def _may_view(model: str) -> Any:
     app, name = model.split(".")
     return lambda request: request.user.has_perm(f"{app}.view_{name}")
 
 
-def _item(title: str, icon: str, model: str) -> dict[str, Any]:
+def _item(title: str, icon: str, model: str, shows: str = "") -> dict[str, Any]:
+    """Return a menu item that leads to a list, for those who may view what it `shows`."""
     return {
         "title": title,
         "icon": icon,
         "link": reverse_lazy(f"admin:{model.replace('.', '_')}_changelist"),
-        "permission": _may_view(model),
+        "permission": _may_view(shows or model),
     }
 
 
@@ -45,6 +48,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
+    "DASHBOARD_CALLBACK": "occm_project.dashboard.context",
     "STYLES": [_style],
     "SCRIPTS": [_script],
     "COLORS": {
@@ -68,8 +72,20 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": "OCCM",
                 "items": [
+                    {
+                        "title": "Dashboard",
+                        "icon": "dashboard",
+                        "link": reverse_lazy("admin:index"),
+                    },
                     _item("Issuer", "account_balance", "issuers.issuer"),
                     _item("Certificate", "workspace_premium", "certificates.certificate"),
+                ],
+            },
+            {
+                "title": "Panels",
+                "items": [
+                    _item("Expiry time", "event", "certificates.expirytime", CERTIFICATES),
+                    _item("Readiness", "fact_check", "certificates.readinessstatus", CERTIFICATES),
                 ],
             },
             {

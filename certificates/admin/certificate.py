@@ -22,8 +22,13 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownF
 from certificates.admin import issued, standing
 from certificates.admin.actions import ACTIONS, Action
 from certificates.admin.certificate_form import NETWORK_FUNCTIONS, CertificateForm
-from certificates.admin.filters import NetworkFunctionFilter, ReadinessFilter, UnderWayFilter
-from certificates.domain import lifecycle, rules
+from certificates.admin.filters import (
+    BandFilter,
+    NetworkFunctionFilter,
+    ReadinessFilter,
+    UnderWayFilter,
+)
+from certificates.domain import figures, lifecycle, rules
 from certificates.models import Certificate, Enrollment
 from certificates.serializers import HEAVY, warnings_of
 from issuers.admin.pages import OperatorAdmin, Unconfirmed
@@ -65,6 +70,7 @@ class CertificateAdmin(OperatorAdmin):
     )
     list_filter = (
         ReadinessFilter,
+        BandFilter,
         UnderWayFilter,
         ("cert_type", ChoicesDropdownFilter),
         ("issuer", RelatedDropdownFilter),
@@ -77,7 +83,9 @@ class CertificateAdmin(OperatorAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Certificate]:
         errands = Prefetch("enrollments", Enrollment.objects.open().defer(*HEAVY), "open_errands")
-        return Certificate.objects.with_readiness(now=timezone.now()).prefetch_related(errands)
+        now = timezone.now()
+        rows = Certificate.objects.with_readiness(now=now).prefetch_related(errands)
+        return figures.banded(rows, now=now)
 
     @admin.display(description="Name", ordering="name")
     def title(self, certificate: Certificate) -> str:

@@ -6,6 +6,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter
 
+from certificates.domain import figures
 from certificates.models import Certificate, Enrollment, Readiness
 
 
@@ -20,6 +21,19 @@ class ReadinessFilter(DropdownFilter):  # type: ignore[misc]
         self, request: HttpRequest, queryset: QuerySet[Certificate]
     ) -> QuerySet[Certificate]:
         return queryset.filter(Q(readiness=self.value())) if self.value() else queryset
+
+
+class BandFilter(DropdownFilter):  # type: ignore[misc]
+    title = "days left"
+    parameter_name = "band"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, words.capitalize()) for name, _, words in figures.BANDS]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Certificate]
+    ) -> QuerySet[Certificate]:
+        return queryset.filter(Q(band=self.value())) if self.value() else queryset
 
 
 class UnderWayFilter(DropdownFilter):  # type: ignore[misc]

@@ -44,11 +44,24 @@ class ViewList(ChangeList):  # type: ignore[misc]
         return reverse(name, args=(quote(result.pk),), current_app=self.model_admin.admin_site.name)
 
 
-class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
+class LiveList(ModelAdmin):  # type: ignore[misc]
+    """A list that keeps itself up to date: the page asks for it alone every few seconds."""
+
+    change_list_template = "occm/change_list.html"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        page: HttpResponseBase = super().changelist_view(request, extra_context)
+        if LIVE in request.headers and isinstance(page, TemplateResponse):
+            page.template_name = "occm/list_live.html"
+        return page
+
+
+class OperatorAdmin(LiveList):
     """Pages for something operators add, edit, view and delete. Subclasses say what and how."""
 
     form: type[OperatorForm] = OperatorForm
-    change_list_template = "occm/change_list.html"
     change_form_template = "occm/change_form.html"
     delete_confirmation_template = "occm/delete.html"
     view_template = "occm/view.html"
@@ -220,14 +233,6 @@ class OperatorAdmin(ModelAdmin):  # type: ignore[misc]
             "may_change": self.has_change_permission(request, obj),
             "may_delete": self.has_delete_permission(request, obj),
         }
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponseBase:
-        page: HttpResponseBase = super().changelist_view(request, extra_context)
-        if LIVE in request.headers and isinstance(page, TemplateResponse):
-            page.template_name = "occm/list_live.html"
-        return page
 
     def seen(self, request: HttpRequest, object_id: str) -> Any:
         """Return the object if there is one and the user may view it."""

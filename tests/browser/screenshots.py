@@ -129,6 +129,9 @@ def a_small_core() -> dict[str, str]:
     ready(gone, days=-2)
     certificates, issuers = "/admin/certificates/certificate/", "/admin/issuers/issuer/"
     return {
+        "dashboard": "/admin/",
+        "expiry-time": "/admin/certificates/expirytime/",
+        "readiness": "/admin/certificates/readinessstatus/",
         "certificates": certificates,
         "certificate": f"{certificates}{renewal.certificate_id}/view/",
         "add-certificate": f"{certificates}add/",

@@ -26,6 +26,8 @@ PAGES = (
     "/admin/certificates/certificate/{certificate}/delete/",
     "/admin/certificates/enrollment/",
     "/admin/certificates/maybeissued/",
+    "/admin/certificates/expirytime/",
+    "/admin/certificates/readinessstatus/",
 )
 
 
