@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from certificates.domain import lifecycle, rules
+from certificates.domain.failures import FailureClass, failure_class
 from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness
 from issuers.models import Issuer
 from issuers.serializers import Strings, TypesOnly
@@ -27,7 +28,21 @@ ERRAND = (
 )
 
 
-class UnderWaySerializer(serializers.ModelSerializer[Enrollment]):
+class ErrandSerializer(serializers.ModelSerializer[Enrollment]):
+    """What the open errand and those of the past have in common."""
+
+    error_class = serializers.SerializerMethodField(
+        help_text="Where to look for the cause; null when nothing failed."
+    )
+
+    @extend_schema_field(
+        serializers.ChoiceField(choices=FailureClass.choices, read_only=True, allow_null=True)
+    )
+    def get_error_class(self, errand: Enrollment) -> str | None:
+        return failure_class(errand.error_code)
+
+
+class UnderWaySerializer(ErrandSerializer):
     """The errand to a CA that is open. `next_attempt_at` is null while it is stopped."""
 
     attempt = serializers.IntegerField(
@@ -38,7 +53,7 @@ class UnderWaySerializer(serializers.ModelSerializer[Enrollment]):
 
     class Meta:
         model = Enrollment
-        fields = ("attempt", "next_attempt_at", "stopped", *ERRAND)
+        fields = ("attempt", "next_attempt_at", "stopped", *ERRAND, "error_class")
         read_only_fields = fields
 
 
@@ -117,7 +132,7 @@ class CertificateSerializer(TypesOnly[Certificate]):
         }
 
 
-class EnrollmentSerializer(serializers.ModelSerializer[Enrollment]):
+class EnrollmentSerializer(ErrandSerializer):
     """One errand to a CA, past or present."""
 
     class Meta:
@@ -132,6 +147,7 @@ class EnrollmentSerializer(serializers.ModelSerializer[Enrollment]):
             "due_at",
             "closed_at",
             *ERRAND,
+            "error_class",
         )
         read_only_fields = fields
 
@@ -175,4 +191,5 @@ def _under_way(errand: Enrollment) -> dict[str, Any]:
         "next_attempt_at": errand.due_at,
         "stopped": errand.due_at is None,
         **{name: getattr(errand, name) for name in ERRAND},
+        "error_class": failure_class(errand.error_code),
     }

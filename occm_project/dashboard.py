@@ -16,7 +16,6 @@ from certificates.admin import standing
 from certificates.admin.certificate import readiness
 from certificates.admin.panels import LEVELS
 from certificates.domain import figures
-from certificates.domain.failures import failure_class
 from certificates.models import Readiness
 from issuers.admin.issuer import health_of
 from issuers.admin.pages import LIVE
@@ -81,14 +80,12 @@ def _concern(row: Any, now: datetime) -> dict[str, Any]:
         why = errand.error
     elif found is not None and errand is not None and errand.due_at is None:
         why = f"its {found.kind} was {found.words}"
-    cause = failure_class(errand.error_code) if errand is not None else None
     return {
         "certificate": row,
         "badge": readiness(row),
         "expires": standing.expiry(row, now=now),
         "why": standing.short(why) if why else "",
         "full": why,
-        "cause": cause.label if cause else "",
         "under_way": found,
     }
 

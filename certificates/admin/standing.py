@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from certificates.domain.failures import failure_class
 from certificates.models import Certificate, Enrollment, Readiness
 
 LEVELS = {Readiness.READY: "good", Readiness.NOT_READY: "warn", Readiness.EXPIRED: "bad"}
@@ -24,6 +25,12 @@ class UnderWay:
     words: str
     then: str = ""
     at: datetime | None = None
+
+    @property
+    def cause(self) -> str:
+        """The class of its last failure, in words; empty when nothing failed."""
+        found = failure_class(self.enrollment.error_code)
+        return str(found.label) if found else ""
 
     @property
     def kind(self) -> str:

@@ -393,7 +393,8 @@ def test_the_page_tells_what_is_under_way_and_the_error_in_full(admin: Client) -
     page = text(admin.get(at("view", failing())))
 
     assert "attempt 3 failed, next attempt" in page
-    assert "CMP_REJECTED" in page
+    assert "<b>The CA refused</b> <code>CMP_REJECTED</code>" in page
+    assert "3 failed attempts, failing since" in page
     assert "the CA says &lt;b&gt;no&lt;/b&gt;: badRequest" in page
     assert "NOT_READY" in page
 

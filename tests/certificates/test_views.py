@@ -142,6 +142,7 @@ def test_the_status_tells_what_lies_in_the_secrets_and_what_is_under_way(api: AP
         "reason": errand.reason,
         "waiting_for": "",
         "error_code": "CMP_REJECTED",
+        "error_class": "REFUSED",
         "error": "the CA says <b>no</b>: badRequest",
     }
 
