@@ -11,10 +11,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "occm_project.settings"
 import benchmarks._django  # noqa: E402, F401 - the environment comes first, models after it
 from certificates.models import Enrollment  # noqa: E402
 
-rows = Enrollment.objects.filter(kind="RENEW", sent_at__isnull=False)
-waits = sorted(
-    (sent - opened).total_seconds() for opened, sent in rows.values_list("created_at", "sent_at")
-)
+rows = Enrollment.objects.filter(kind="RENEW").values_list("created_at", "sent_at")
+waits = sorted((sent - opened).total_seconds() for opened, sent in rows if sent is not None)
 print(
     json.dumps(
         {
