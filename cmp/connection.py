@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 HttpVersion = Literal["1.0", "1.1"]
 
 PORTS = {"http": 80, "https": 443}
+TlsVersion = Literal["1.2", "1.3"]
+TLS_GROUPS = {  # by IANA's names; `ssl` knows OpenSSL's
+    "secp256r1": "prime256v1",
+    "secp384r1": "secp384r1",
+    "secp521r1": "secp521r1",
+    "x25519": "X25519",
+}
 IGNORE_CRITICAL = ssl.VerifyFlags(0x10)  # X509_V_FLAG_IGNORE_CRITICAL, which `ssl` does not name
 
 
@@ -46,7 +53,9 @@ class TlsTrust:
     certificates: tuple[x509.Certificate, ...]
     strict: bool = False  # RFC 5280 to the letter
     ignore_critical: bool = False  # pass over critical extensions that OpenSSL does not know
-    minimum: Literal["1.2", "1.3"] = "1.2"
+    minimum: TlsVersion = "1.2"
+    ciphers: str = ""  # of TLS 1.2, as OpenSSL writes a list of them; empty: its own choice
+    group: str = ""  # the only one for the key exchange, by its IANA name; empty: OpenSSL's choice
 
 
 class Trip:
@@ -245,6 +254,7 @@ def tls_context(tls: TlsTrust) -> ssl.SSLContext:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
     if tls.ignore_critical:
         context.verify_flags |= IGNORE_CRITICAL
+    _limit_algorithms(context, tls)
     if any(one.subject != one.issuer for one in tls.certificates):  # an intermediate as anchor
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
@@ -254,6 +264,19 @@ def tls_context(tls: TlsTrust) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise LocalError(f"the TLS trust store cannot be used: {error}") from None
     return context
+
+
+def _limit_algorithms(context: ssl.SSLContext, tls: TlsTrust) -> None:
+    """Leave out what the deployment does not want. Raises LocalError for what OpenSSL lacks."""
+    try:
+        if tls.ciphers:
+            context.set_ciphers(tls.ciphers)
+        if tls.group:
+            context.set_ecdh_curve(TLS_GROUPS[tls.group])
+    except (ssl.SSLError, ValueError, KeyError):
+        raise LocalError(
+            f"TLS ciphers {tls.ciphers!r} or group {tls.group!r} are none that OpenSSL knows"
+        ) from None
 
 
 def words(error: BaseException) -> str:

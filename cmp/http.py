@@ -19,12 +19,22 @@ from urllib.parse import SplitResult, quote, urlsplit
 from requests import PreparedRequest, Response
 from requests.structures import CaseInsensitiveDict
 
-from cmp.connection import PORTS, Adapter, HttpVersion, TlsTrust, Trip, tls_context, words
+from cmp.connection import (
+    PORTS,
+    TLS_GROUPS,
+    Adapter,
+    HttpVersion,
+    TlsTrust,
+    TlsVersion,
+    Trip,
+    tls_context,
+    words,
+)
 from cmp.errors import BadHttp, LocalError, Malformed, NoAnswer
 from cmp.names import format_name
 from cmp.text import one_line
 
-__all__ = ["HttpTransport", "HttpVersion", "TlsTrust"]
+__all__ = ["TLS_GROUPS", "HttpTransport", "HttpVersion", "TlsTrust", "TlsVersion"]
 
 CONTENT_TYPE = "application/pkixcmp"  # exactly this, without parameters: RFC 9811, 3.4
 MAX_ANSWER = 1 << 20  # bytes

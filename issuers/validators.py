@@ -9,6 +9,7 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from cmp import LocalError, parse_name
@@ -34,12 +35,19 @@ def object_name(value: str) -> None:
 
 
 def namespace(value: str) -> None:
-    """Accept the name of a Kubernetes namespace."""
+    """Accept the name of a Kubernetes namespace whose secrets this deployment may use."""
     if not _LABEL.fullmatch(value):
         raise _error(
             value,
             "use 1 to 63 lower case letters, digits and hyphens, with a letter or a digit at both "
             "ends, as Kubernetes names its namespaces",
+        )
+    accessed = settings.OCCM_ACCESSED_NAMESPACES
+    if accessed and value not in accessed:
+        raise _error(
+            value,
+            f"OCCM may use the secrets of {', '.join(accessed)} and of no other namespace; name one"
+            " of these, or have it granted (accessedNamespaces of the Helm chart)",
         )
 
 

@@ -3,13 +3,15 @@
 `manage.py` and the Celery worker run Django's checks by themselves; `wsgi` asks for them.
 """
 
-from typing import Any
+import ssl
+from typing import Any, get_args
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's
 
-from secretstore import SecretStoreError, connect
+from cmp.http import TLS_GROUPS, TlsVersion
+from secretstore import NAMESPACE, SecretStoreError, connect
 
 WEB = "web"  # the tag of those that `wsgi` asks for: a web server does without the secret store
 
@@ -57,6 +59,36 @@ def intervals(**_: Any) -> list[CheckMessage]:
         for name, value in least.items()
         if value < 1
     ]
+
+
+@register(WEB)
+def namespaces(**_: Any) -> list[CheckMessage]:
+    """Whose secrets may be named in issuers and certificates."""
+    return [
+        Error(f"OCCM_ACCESSED_NAMESPACES: {name!r} is no name of a namespace.", id="occm.E006")
+        for name in settings.OCCM_ACCESSED_NAMESPACES
+        if not NAMESPACE.fullmatch(name)
+    ]
+
+
+@register
+def tls(**_: Any) -> list[CheckMessage]:
+    """What is spoken with CAs over HTTPS."""
+    found: list[CheckMessage] = []
+    if settings.OCCM_TLS_MIN_VERSION not in get_args(TlsVersion):
+        found.append(Error("OCCM_TLS_MIN_VERSION must be 1.2 or 1.3.", id="occm.E007"))
+    if settings.OCCM_TLS_GROUPS not in {"", *TLS_GROUPS}:
+        hint = (
+            f"Name one of {', '.join(TLS_GROUPS)}, or none. Python sets no list of groups before"
+            " 3.15; a file named by OPENSSL_CONF can."
+        )
+        found.append(Error("OCCM_TLS_GROUPS is not the name of one group.", hint, id="occm.E008"))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(settings.OCCM_TLS_CIPHERS or "DEFAULT")
+    except ssl.SSLError:
+        hint = "See what a list means with: openssl ciphers -v LIST"
+        found.append(Error("OCCM_TLS_CIPHERS: OpenSSL knows none of them.", hint, id="occm.E009"))
+    return found
 
 
 @register(WEB)

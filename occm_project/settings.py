@@ -39,6 +39,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 OCCM_SECRET_STORE = env.str(
     "OCCM_SECRET_STORE"
 )  # folder:/path, kubernetes:, kubernetes:/kubeconfig
+OCCM_ACCESSED_NAMESPACES = env.list("OCCM_ACCESSED_NAMESPACES", default=[])  # empty: all
 OCCM_FIELD_KEYS = env.list("OCCM_FIELD_KEYS")  # Fernet keys; the first encrypts, all decrypt
 OCCM_RETRY_INTERVAL = timedelta(seconds=env.int("OCCM_RETRY_INTERVAL_S", default=30))
 OCCM_USE_OCCM_CERT_SIGN_FOR_KUR = env.bool("OCCM_USE_OCCM_CERT_SIGN_FOR_KUR", default=False)
@@ -49,6 +50,9 @@ OCCM_TLS_ENABLE_X509_STRICT_CHECK = env.bool("OCCM_TLS_ENABLE_X509_STRICT_CHECK"
 OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK = env.bool(
     "OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK", default=False
 )
+OCCM_TLS_MIN_VERSION = env.str("OCCM_TLS_MIN_VERSION", default="1.2")
+OCCM_TLS_CIPHERS = env.str("OCCM_TLS_CIPHERS", default="")
+OCCM_TLS_GROUPS = env.str("OCCM_TLS_GROUPS", default="")
 OCCM_ISSUER_REQUESTS_IN_FLIGHT = env.int("OCCM_ISSUER_REQUESTS_IN_FLIGHT", default=20)
 OCCM_WORKER_SLOTS = env.int("OCCM_WORKER_SLOTS", default=50)  # threads of all workers together
 OCCM_METRICS_TOKEN = env.str("OCCM_METRICS_TOKEN", default="")  # empty: nobody reads /metrics

@@ -41,13 +41,14 @@ from secretstore.contents import (
 )
 from secretstore.factory import connect
 from secretstore.folder import FolderSecretStore
-from secretstore.limits import check_names
+from secretstore.limits import NAMESPACE, check_names
 from secretstore.memory import MemorySecretStore
 
 __all__ = [
     "ABSENT",
     "CERTIFICATE_LABEL",
     "DEADLINE",
+    "NAMESPACE",
     "OPAQUE",
     "TLS",
     "Conflict",

@@ -110,7 +110,7 @@ class KubernetesSecretStore:
         merge(namespace, secret, {}, changes)  # what is too large alone need not be sent
         if version in {"", "0"}:  # which the server would take for "whichever is there"
             raise Conflict(f"secret {namespace}/{secret}: {version!r} is no version read from it")
-        metadata: dict[str, Any] = {"labels": _legal(labels) | _MANAGED}
+        metadata: dict[str, Any] = {"labels": _legal(labels)}
         body: dict[str, Any] = {
             "metadata": metadata,
             "data": {key: base64.b64encode(value).decode() for key, value in changes.items()},
@@ -118,6 +118,7 @@ class KubernetesSecretStore:
         action: Action = "create" if version is None else "patch"
         if version is None:
             metadata["name"] = secret
+            metadata["labels"] |= _MANAGED  # one that is there may be Helm's, or somebody else's
             body |= {"apiVersion": "v1", "kind": "Secret", "type": secret_type}
         else:
             metadata["resourceVersion"] = version

@@ -14,7 +14,7 @@ import secretstore
 from certificates.domain import keys
 from certificates.domain.means import place
 from certificates.models import Enrollment
-from secretstore import PrivateKey, Secret, SecretKeyRef
+from secretstore import OPAQUE, TLS, PrivateKey, Secret, SecretKeyRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,20 @@ def changes(parcel: Parcel, namespace: str, secret: str, *, present: Secret) -> 
     elif chain is not None and parcel.chain_is_ours and parcel.chain:
         found[chain.key] = secretstore.encode_chain(parcel.chain)
     return found
+
+
+def secret_type(parcel: Parcel, namespace: str, secret: str) -> str:
+    """Return the type to create a secret with: kubernetes.io/tls for what its readers expect.
+
+    Those want key and certificate under its names, in PEM. A secret that exists keeps its type.
+    """
+    names = ("private_key", "certificate")
+    refs = tuple(place(parcel.request, name) for name in names)
+    expected = (
+        SecretKeyRef(namespace, secret, "tls.key"),
+        SecretKeyRef(namespace, secret, "tls.crt"),
+    )
+    return TLS if refs == expected and parcel.request["key_encoding"] == "PEM" else OPAQUE
 
 
 def _extra_certs(parcel: Parcel, present: Secret) -> dict[str, bytes]:

@@ -68,6 +68,7 @@ def _write(
                 contents.changes(parcel, namespace, secret, present=present),
                 version=present.version,
                 labels={CERTIFICATE_LABEL: secrets.enrollment.certificate.name},
+                secret_type=contents.secret_type(parcel, namespace, secret),
                 dry_run=dry_run,
             )
         except Conflict:  # somebody wrote in between: read, extend the lease and write again

@@ -179,6 +179,9 @@ def tls_trust(issuer: Issuer, *, secrets: SecretStore, deadline: float = DEADLIN
         certificates=tuple(one for ref in refs for one in inputs.certificates(secret, ref)),
         strict=settings.OCCM_TLS_ENABLE_X509_STRICT_CHECK,
         ignore_critical=settings.OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK,
+        minimum=settings.OCCM_TLS_MIN_VERSION,
+        ciphers=settings.OCCM_TLS_CIPHERS,
+        group=settings.OCCM_TLS_GROUPS,
     )
 
 

@@ -32,8 +32,11 @@ class Shared(MemorySecretStore):
     rivals = 0
     refused: str = ""
     writes: list[tuple[str, str, bool]]
+    types: list[str]
 
     def write(self, namespace: str, secret: str, changes: Any, **options: Any) -> str:
+        if not options.get("dry_run"):
+            self.types.append(options["secret_type"])
         self.writes.append((namespace, secret, options.get("dry_run", False)))
         if secret == self.refused and not options.get("dry_run"):
             raise Forbidden(f"secret {namespace}/{secret}: not allowed")
@@ -48,7 +51,7 @@ class Shared(MemorySecretStore):
 @pytest.fixture
 def shared(site: Site, issuer: Issuer) -> Shared:
     store = Shared(site.secrets.secrets)
-    store.writes = []
+    store.writes, store.types = [], []
     site.secrets = store
     return store
 
@@ -87,6 +90,26 @@ def test_endless_conflicts_are_a_failure_that_is_tried_again(
     site.run()
 
     assert site.readiness(certificate) == "READY"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "kubernetes.io/tls"),
+        (CHAIN, "kubernetes.io/tls"),
+        ({"certificate_output_key": "nrf.pem"}, "Opaque"),
+        ({"certificate_output_secret": "another"}, "Opaque"),
+        ({"key_encoding": "DER"}, "Opaque"),
+    ],
+)
+def test_a_secret_is_created_of_type_tls_if_it_is_what_readers_of_that_type_expect(
+    site: Site, issuer: Issuer, shared: Shared, fields: dict[str, Any], expected: str
+) -> None:
+    a_certificate(issuer=issuer, secret="nrf-tls", **fields)
+
+    site.run()
+
+    assert set(shared.types) == {expected}
 
 
 def test_everything_for_one_secret_is_one_write(site: Site, issuer: Issuer, shared: Shared) -> None:

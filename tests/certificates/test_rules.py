@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 
 from certificates.domain import lifecycle, rules
@@ -35,6 +36,30 @@ def refused(**fields: Any) -> dict[str, list[str]]:
     with pytest.raises(ValidationError) as refusal:
         a_certificate(**fields)
     return refusal.value.message_dict
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"private_key_output_namespace": "ns2"},
+        {"certificate_output_namespace": "ns2"},
+        CHAIN | {"chain_output_namespace": "ns2"},
+        BUNDLE | {"ca_bundle_namespace": "ns2"},
+    ],
+)
+def test_a_namespace_that_occm_was_not_given_is_refused_by_its_field(
+    settings: LazySettings, fields: dict[str, Any]
+) -> None:
+    settings.OCCM_ACCESSED_NAMESPACES = ["ns1", "ns3"]
+    (field,) = (name for name, value in fields.items() if value == "ns2")
+
+    errors = refused(**fields)
+
+    assert list(errors) == [field]
+    assert "OCCM may use the secrets of ns1, ns3 and of no other namespace" in errors[field][0]
+    a_certificate()
+    settings.OCCM_ACCESSED_NAMESPACES = []
+    a_certificate(**fields)
 
 
 def test_what_the_operator_leaves_out_has_its_default() -> None:

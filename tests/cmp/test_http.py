@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -800,6 +801,43 @@ def test_unknown_critical_extensions_are_passed_over_only_on_request(
     with pytest.raises(Unreachable, match="unhandled critical extension"):
         default.post(MESSAGE)
     assert ignoring.post(MESSAGE) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"ciphers": "ECDHE+AESGCM"}, {"ciphers": "ECDHE+CHACHA20"}),
+        ({"group": "secp384r1"}, {"group": "prime256v1"}),
+        ({"group": "x25519"}, {"group": "secp384r1"}),
+    ],
+)
+def test_tls_is_spoken_only_with_the_algorithms_that_are_allowed(  # noqa: PLR0913, PLR0917
+    start: Start,
+    speak: Speak,
+    tls_server: ssl.SSLContext,
+    root: certs.Holder,
+    ours: dict[str, Any],
+    theirs: dict[str, str],
+) -> None:
+    tls_server.maximum_version = ssl.TLSVersion.TLSv1_2
+    if "ciphers" in theirs:
+        tls_server.set_ciphers(theirs["ciphers"])
+    else:
+        tls_server.set_ecdh_curve(theirs["group"])
+    ca = start(answering(*[http(version="1.1")] * 2), tls=tls_server)
+    anything = TlsTrust((root.certificate,))
+
+    assert speak(ca.url("https"), tls=anything).post(MESSAGE) == ANSWER
+    with pytest.raises(Unreachable, match="TLS fails"):
+        speak(ca.url("https"), tls=replace(anything, **ours)).post(MESSAGE)
+
+
+@pytest.mark.parametrize("unknown", [{"ciphers": "sesame"}, {"group": "P-256"}])
+def test_algorithms_that_openssl_does_not_know_are_named(
+    root: certs.Holder, unknown: dict[str, Any]
+) -> None:
+    with pytest.raises(LocalError, match=r"'(sesame|P-256)'.* are none that OpenSSL knows"):
+        tls_context(TlsTrust((root.certificate,), **unknown))
 
 
 def test_a_ca_that_speaks_plain_http_on_the_tls_port_is_reported(

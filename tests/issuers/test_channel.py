@@ -356,6 +356,20 @@ def test_tls_is_checked_as_the_deployment_wants(
     assert trust == TlsTrust((pki().root,), strict=strict, ignore_critical=ignore)
 
 
+def test_tls_is_limited_to_what_the_deployment_allows(
+    secrets: MemorySecretStore, settings: LazySettings
+) -> None:
+    settings.OCCM_TLS_MIN_VERSION = "1.3"
+    settings.OCCM_TLS_CIPHERS, settings.OCCM_TLS_GROUPS = "ECDHE+AESGCM", "secp384r1"
+    put(secrets, "ns1", TLS["tls_secret"], {"caroot1.pem": pem(pki().root)})
+
+    trust = channel.tls_trust(an_unsaved(**TLS), secrets=secrets)
+
+    assert trust == TlsTrust(
+        (pki().root,), minimum="1.3", ciphers="ECDHE+AESGCM", group="secp384r1"
+    )
+
+
 def test_the_secret_store_is_the_one_of_the_settings(
     settings: LazySettings, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from time import sleep
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
@@ -49,6 +50,30 @@ def mistakes(**fields: Any) -> dict[str, list[str]]:
         editing.register(now=NOW, **issuer_spec(**fields))
     assert not Issuer.objects.exists()
     return caught.value.message_dict
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "mac_namespace",
+        "initial_signature_namespace",
+        "other_signature_namespace",
+        "trust_store_namespace",
+        "tls_namespace",
+    ],
+)
+def test_a_namespace_that_occm_was_not_given_is_refused_by_its_field(
+    settings: LazySettings, field: str
+) -> None:
+    settings.OCCM_ACCESSED_NAMESPACES = ["ns1", "ns3"]
+    fields = TLS if field == "tls_namespace" else {}
+    fields = SIGNATURE if field == "initial_signature_namespace" else fields
+
+    errors = mistakes(**fields | {field: "ns2"})
+
+    assert list(errors) == [field]
+    assert "OCCM may use the secrets of ns1, ns3 and of no other namespace" in errors[field][0]
+    assert an_issuer(**fields)
 
 
 @pytest.mark.parametrize(

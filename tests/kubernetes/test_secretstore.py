@@ -60,21 +60,33 @@ class TestKubernetesSecretStore(StoreConformance):
 
 
 def test_what_occm_writes_says_so(cluster: Cluster, store: SecretStore, namespace: str) -> None:
-    cluster.put_secret(namespace, "theirs", {"a": b"1"})
-    version = store.read(namespace, "theirs").version
     labels = {"occm/certificate": "nrf-1"}
 
-    store.write(namespace, "theirs", {"b": b"2"}, version=version, labels=labels)
     store.write(namespace, "ours", {"a": b"1"}, version=None, labels=labels)
 
-    for name in ("theirs", "ours"):
-        found = cluster.secret(namespace, name)
-        assert found["type"] == "Opaque"
-        assert found["metadata"]["labels"] == {
-            "app.kubernetes.io/managed-by": "occm",
-            "occm/certificate": "nrf-1",
-        }
-        assert "occm" in {field["manager"] for field in found["metadata"]["managedFields"]}
+    found = cluster.secret(namespace, "ours")
+    assert found["type"] == "Opaque"
+    assert found["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "occm"} | labels
+    assert "occm" in {field["manager"] for field in found["metadata"]["managedFields"]}
+
+
+def test_what_others_put_on_a_secret_stays(
+    cluster: Cluster, store: SecretStore, namespace: str
+) -> None:
+    theirs = {"app.kubernetes.io/managed-by": "Helm", "team": "core"}
+    metadata = {"name": "s", "labels": theirs, "annotations": {"meta.helm.sh/release-name": "amf"}}
+    secrets = f"/api/v1/namespaces/{namespace}/secrets"
+    cluster.ask("POST", secrets, {"metadata": metadata, "data": {"config.yaml": "eA=="}})
+    version = store.read(namespace, "s").version
+
+    labels = {"occm/certificate": "amf"}
+    store.write(namespace, "s", {"tls.crt": b"1"}, version=version, labels=labels, secret_type=TLS)
+
+    found = cluster.secret(namespace, "s")
+    assert found["data"] == {"config.yaml": b"x", "tls.crt": b"1"}
+    assert found["metadata"]["labels"] == theirs | labels
+    assert found["metadata"]["annotations"] == metadata["annotations"]
+    assert found["type"] == "Opaque"
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,7 @@ def test_a_patch_carries_our_keys_and_the_version_they_build_on(
     assert asked.headers["content-type"] == "application/merge-patch+json"
     assert asked.headers["authorization"] == "Bearer sesame-token"
     assert asked.json == {
-        "metadata": {
-            "resourceVersion": "7",
-            "labels": {"occm/certificate": "nrf", "app.kubernetes.io/managed-by": "occm"},
-        },
+        "metadata": {"resourceVersion": "7", "labels": {"occm/certificate": "nrf"}},
         "data": {"pwd": "c2VzYW1l"},
     }
 
