@@ -1,6 +1,7 @@
 """Start-up checks: a wrong environment is told of at the start, with what to do about it.
 
-`manage.py` and the Celery worker run Django's checks by themselves; `wsgi` asks for them.
+`manage.py` runs Django's checks by itself; `wsgi` and `celery` ask for theirs and do not start when
+one of them fails.
 """
 
 import ssl
@@ -14,6 +15,7 @@ from cmp.http import TLS_GROUPS, TlsVersion
 from secretstore import NAMESPACE, SecretStoreError, connect
 
 WEB = "web"  # the tag of those that `wsgi` asks for: a web server does without the secret store
+WORKER = "worker"  # of those that only workers have a use for
 
 
 @register(WEB)
@@ -71,7 +73,7 @@ def namespaces(**_: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register(WORKER)
 def tls(**_: Any) -> list[CheckMessage]:
     """What is spoken with CAs over HTTPS."""
     found: list[CheckMessage] = []
@@ -100,7 +102,7 @@ def hosts(**_: Any) -> list[CheckMessage]:
     return [Warning("ALLOWED_HOSTS is empty.", hint=hint, id="occm.W001")]
 
 
-@register
+@register(WORKER)
 def secret_store(**_: Any) -> list[CheckMessage]:
     """Where keys and certificates go."""
     try:

@@ -9,13 +9,25 @@ from pathlib import Path
 
 import django_stubs_ext
 import environ
+from environ.fileaware_mapping import FileAwareMapping
 
 from occm_project import unfold
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[Certificate] and friends, at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class _Mounted(FileAwareMapping):  # type: ignore[misc]  # it has no types
+    """Files as people make them: the newline at the end is no part of the value."""
+
+    def __getitem__(self, key: str) -> str:
+        value: str = super().__getitem__(key)
+        return value.removesuffix("\n")
+
+
 env = environ.FileAwareEnv()
+env.ENVIRON = _Mounted()
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")  # no default: an installation without one must not start
@@ -55,6 +67,8 @@ OCCM_TLS_CIPHERS = env.str("OCCM_TLS_CIPHERS", default="")
 OCCM_TLS_GROUPS = env.str("OCCM_TLS_GROUPS", default="")
 OCCM_ISSUER_REQUESTS_IN_FLIGHT = env.int("OCCM_ISSUER_REQUESTS_IN_FLIGHT", default=20)
 OCCM_WORKER_SLOTS = env.int("OCCM_WORKER_SLOTS", default=50)  # threads of all workers together
+OCCM_ALIVE_FILE = env.str("OCCM_ALIVE_FILE", default="")  # touched by workers and beat
+OCCM_ADMIN_PASSWORD = env.str("OCCM_ADMIN_PASSWORD", default="")  # of the first user
 OCCM_METRICS_TOKEN = env.str("OCCM_METRICS_TOKEN", default="")  # empty: nobody reads /metrics
 
 # The rows are the queue; Redis carries wake-up calls only, so it needs no results and no ETAs.

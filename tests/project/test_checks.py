@@ -88,3 +88,16 @@ def test_the_web_server_starts_with_good_settings_and_not_with_others() -> None:
     assert refused.returncode != 0
     assert "occm.E002" in refused.stderr
     assert "occm.E003" in refused.stderr
+
+
+def test_a_mounted_file_may_end_with_a_newline(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://broker/0\n")
+    environment = {"PATH": os.environ["PATH"], **GOOD, "REDIS_URL_FILE": str(tmp_path / "url")}
+
+    said = subprocess.check_output(
+        [sys.executable, "-c", "from occm_project import settings as s; print(s.env('REDIS_URL'))"],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+    )
+
+    assert said == b"redis://broker/0\n"
