@@ -382,11 +382,13 @@ class Enrollment(models.Model):
     modifications = models.JSONField(default=list, blank=True)
     issued_fingerprint = models.CharField(max_length=64, blank=True)
     confirm_until = models.DateTimeField(null=True, blank=True)
+    issued_at = models.DateTimeField(null=True, blank=True)  # the certificate is held since
 
     # What operators see
     waiting_for = models.CharField(max_length=300, blank=True)  # a condition, not a failure
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
+    fail_info = models.CharField(max_length=400, blank=True)  # the CA's, by RFC 9810's bit names
     first_failed_at = models.DateTimeField(null=True, blank=True)
     last_failed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

@@ -9,3 +9,4 @@ class OccmProjectConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("occm_project.checks")
+        import_module("occm_project.workers")  # connects to the signals of Celery

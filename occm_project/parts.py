@@ -50,22 +50,29 @@ def demo_ca(folder: Path, number: int, port: int) -> Part:
     )
 
 
-def workers() -> Iterator[Part]:
+def workers(metrics_port: int) -> Iterator[Part]:
     alone = ("--without-gossip", "--without-mingle")  # nobody to wait for at the start
     threads = (*CELERY, "worker", *alone, "-P", "threads")
     work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
     dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")
-    yield Part(name="worker", command=work, grace=40)  # a round trip with a CA may take that long
+    metrics = {"OCCM_METRICS_PORT": str(metrics_port)}
+    # A round trip with a CA may take that long.
+    yield Part(name="worker", command=work, environ=metrics, grace=40)
     yield Part(name="dispatch", command=dispatch)
     # In memory: every entry comes round within seconds, and no file is left for a crash to spoil.
     beat = (*CELERY, "beat", "-S", "celery.beat:Scheduler", "--pidfile=")
     yield Part(name="beat", command=beat)
 
 
-def web_server(port: int) -> Part:
+def web_server(port: int, counters: Path) -> Part:
     words = ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4")
     gunicorn = (sys.executable, "-m", "gunicorn", "--no-control-socket", "occm_project.wsgi")
-    return Part(name="web", command=(*gunicorn, *words), ready=lambda: answers(port))
+    return Part(
+        name="web",
+        command=(*gunicorn, *words),
+        environ={"PROMETHEUS_MULTIPROC_DIR": str(counters)},  # its processes count together
+        ready=lambda: answers(port),
+    )
 
 
 def flower_server(port: int) -> Part:

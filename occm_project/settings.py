@@ -70,6 +70,8 @@ OCCM_WORKER_SLOTS = env.int("OCCM_WORKER_SLOTS", default=50)  # threads of all w
 OCCM_ALIVE_FILE = env.str("OCCM_ALIVE_FILE", default="")  # touched by workers and beat
 OCCM_ADMIN_PASSWORD = env.str("OCCM_ADMIN_PASSWORD", default="")  # of the first user
 OCCM_METRICS_TOKEN = env.str("OCCM_METRICS_TOKEN", default="")  # empty: nobody reads /metrics
+OCCM_METRICS_PORT = env.int("OCCM_METRICS_PORT", default=0)  # of a worker; 0: it shows no metrics
+OCCM_METRICS_ADDRESS = env.str("OCCM_METRICS_ADDRESS", default="0.0.0.0")  # noqa: S104 - scraped from another host
 
 # The rows are the queue; Redis carries wake-up calls only, so it needs no results and no ETAs.
 CELERY_BROKER_URL = env.str("REDIS_URL")

@@ -52,6 +52,7 @@ class Part:
     command: tuple[str, ...]
     ready: Callable[[], bool] = lambda: True
     announces: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)  # beside what all parts have
     patience: float = 60.0  # seconds to get ready in
     grace: float = 10.0  # seconds to end in, once asked to
 
@@ -170,7 +171,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
-            env=self.environ,
+            env={**self.environ, **child.part.environ},
             start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends them in order
         )
         reader = threading.Thread(target=self._relay, args=(child, process.stdout), daemon=True)

@@ -10,6 +10,7 @@ from typing import Final
 from django.conf import settings
 from django.db import transaction
 
+from certificates import metrics
 from certificates.domain import contents, errands, failures, identity, policy
 from certificates.domain.contents import Parcel
 from certificates.domain.world import LeasedSecrets, World
@@ -46,7 +47,9 @@ def deliver(enrollment: Enrollment, world: World) -> bool:
         for namespace, secret in parcel.secrets:
             _write(parcel, namespace, secret, secrets, dry_run=enrollment.phase == Phase.ISSUED)
     if enrollment.phase == Phase.DELIVERING:
-        _finish(enrollment, parcel, now=world.clock())
+        now = world.clock()
+        _finish(enrollment, parcel, now=now)
+        metrics.delivered(enrollment, now=now)
         return False
     with transaction.atomic():
         if several:  # for a while they will not match

@@ -7,6 +7,7 @@ is committed before the next step begins, and no database transaction is open on
 import logging
 from datetime import datetime, timedelta
 
+from certificates import metrics
 from certificates.domain import deliver, errands, exchange, failures, identity, policy
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment, LeaseLost, Stopped
@@ -20,7 +21,10 @@ log = logging.getLogger(__name__)
 
 def claim(*, pk: int, fence: int, now: datetime) -> Enrollment | None:
     """Lease an enrollment under the fence of a wake-up call; None if that call came too late."""
-    return Enrollment.objects.claim(pk=pk, fence=fence, now=now, leased_until=now + CLAIM)
+    mine = Enrollment.objects.claim(pk=pk, fence=fence, now=now, leased_until=now + CLAIM)
+    if mine is not None:
+        metrics.taken_up(mine, now=now)
+    return mine
 
 
 def advance(enrollment: Enrollment, world: World) -> None:

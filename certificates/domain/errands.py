@@ -106,6 +106,7 @@ def forgotten() -> dict[str, Any]:
         "sent_at": None,
         "modifications": [],
         "issued_fingerprint": "",
+        "issued_at": None,
     }
 
 

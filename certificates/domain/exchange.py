@@ -38,6 +38,7 @@ from cmp import (
     Unreachable,
     Update,
 )
+from issuers import metrics as ca_metrics
 from issuers.domain import channel, health
 from issuers.models import Issuer
 
@@ -153,7 +154,8 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
     if tx.state is State.REQUESTED:
         log.info("%s: asked in transaction %s", enrollment, enrollment.transaction_id)
     try:
-        answer = ca.post(message)
+        with ca_metrics.round_trip(issuer.name, message=str(tx.state).upper()):
+            answer = ca.post(message)
     except TransportError as error:
         seen = world.clock()
         health.failed(issuer, now=seen, error=str(error), http_version=ca.http_version)
@@ -175,6 +177,7 @@ def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> N
             "state": "",
             "asked_at": None,
             "confirm_until": None,
+            "issued_at": now,
         }
         enrollment.move(Phase.ISSUED, **granted | ended | failures.overcome())
         log.info("%s: issued", enrollment)

@@ -6,13 +6,16 @@ from typing import Any, Final
 from django.conf import settings
 from django.db.models import TextChoices
 
+from certificates import metrics
 from certificates.fields import Undecryptable
 from certificates.models import Enrollment
-from cmp import BadHttp, CmpError
+from cmp import BadHttp, CmpError, Rejected
 from issuers.domain.channel import ConfigurationError
 from secretstore import SecretStoreError, Throttled
 
 UNEXPECTED: Final = "UNEXPECTED"
+POSTPONED: Final = " (not tried before "
+SHORT: Final = 120  # characters of an error that metrics carry
 LONGEST_PATIENCE: Final = timedelta(hours=1)  # whatever a CA or a cluster asks for
 
 
@@ -57,10 +60,13 @@ def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict
     asked = error.retry_after if isinstance(error, BadHttp | Throttled) else None
     if asked is not None and now + asked > due_at:
         due_at = now + min(asked, LONGEST_PATIENCE)
-        text = f"{text} (not tried before {due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
+        text = f"{text}{POSTPONED}{due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
+    code: str = getattr(error, "code", UNEXPECTED)
+    metrics.failed(enrollment, failure_class=failure_class(code) or "", code=code)
     return {
-        "error_code": getattr(error, "code", UNEXPECTED),
+        "error_code": code,
         "error": text,
+        "fail_info": ", ".join(sorted(error.failures)) if isinstance(error, Rejected) else "",
         "first_failed_at": enrollment.first_failed_at or now,
         "last_failed_at": now,
         "tries": enrollment.tries + 1,
@@ -73,4 +79,15 @@ def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict
 
 def overcome() -> dict[str, Any]:
     """Return the changes that forget a failure; how many there were is kept."""
-    return {"error_code": "", "error": "", "first_failed_at": None, "waiting_for": ""}
+    return {
+        "error_code": "",
+        "error": "",
+        "fail_info": "",
+        "first_failed_at": None,
+        "waiting_for": "",
+    }
+
+
+def in_short(error: str) -> str:
+    """Return the start of a recorded error that stays the same from try to try (A14)."""
+    return error.partition(POSTPONED)[0][:SHORT]

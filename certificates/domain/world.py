@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from time import sleep
 from typing import Protocol, Self
 
+from certificates import metrics
 from certificates.models import Enrollment
 from issuers.models import Issuer
 from secretstore import DEADLINE, OPAQUE, Secret, SecretStore
@@ -53,7 +54,8 @@ class LeasedSecrets:
         until = self.clock() + timedelta(seconds=deadline) + MARGIN
         if self.enrollment.leased_until is None or self.enrollment.leased_until < until:
             self.enrollment.extend(until + MARGIN)
-        return self.store.read(namespace, secret, deadline=deadline)
+        with metrics.secret_store("read"):
+            return self.store.read(namespace, secret, deadline=deadline)
 
     def write(  # noqa: PLR0913 - as the protocol has it
         self,
@@ -68,13 +70,14 @@ class LeasedSecrets:
         deadline: float = DEADLINE,
     ) -> str:
         self.enrollment.extend(self.clock() + timedelta(seconds=deadline) + MARGIN)
-        return self.store.write(
-            namespace,
-            secret,
-            changes,
-            version=version,
-            labels=labels,
-            secret_type=secret_type,
-            dry_run=dry_run,
-            deadline=deadline,
-        )
+        with metrics.secret_store("try" if dry_run else "write"):
+            return self.store.write(
+                namespace,
+                secret,
+                changes,
+                version=version,
+                labels=labels,
+                secret_type=secret_type,
+                dry_run=dry_run,
+                deadline=deadline,
+            )

@@ -19,13 +19,14 @@ class Up:
     """It, on a data folder and ports of its own; up while the block lasts."""
 
     def __init__(self, data: Path, *options: str) -> None:
-        port, flower = free_port(), free_port()
+        port, flower, metrics = free_port(), free_port(), free_port()
         self.data = data
         self.url = f"http://127.0.0.1:{port}"
         self.flower = f"http://127.0.0.1:{flower}"
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         ours = {"DJANGO_SETTINGS_MODULE", *settings.defaults}
         outside = {name: value for name, value in os.environ.items() if name not in ours}
-        ports = ("--port", str(port), "--flower-port", str(flower))
+        ports = ("--port", f"{port}", "--flower-port", f"{flower}", "--metrics-port", f"{metrics}")
         self.command = [sys.executable, str(ROOT / "manage.py"), "up", *ports, *options]
         self.environ = outside | {"OCCM_EMBEDDED": "1", "OCCM_DATA": str(data)}
         self.process = Process(

@@ -40,6 +40,7 @@ def test_what_the_environment_names_is_left_alone(data: Path) -> None:
         "OCCM_SECRET_STORE": "kubernetes:",
         "SECRET_KEY": "mine",
         "OCCM_FIELD_KEYS_FILE": "/run/secrets/keys",
+        "OCCM_METRICS_TOKEN": "theirs",
     }
     variables = dict(named)
 

@@ -21,13 +21,14 @@ from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connections
 
-from occm_project import parts, ports
+from occm_project import parts, ports, scraping
 from occm_project.console import Console
 from occm_project.embedded import DataFolder, kept
 from occm_project.supervisor import GaveUp, Supervisor
 
 WEB_PORT = 8000
 FLOWER_PORT = 5555
+METRICS_PORT = 9808
 DEMO_PORTS = (8081, 8082)
 ADMIN = "admin"
 
@@ -37,6 +38,7 @@ class Plan:
     data: DataFolder
     web: int  # ports
     flower: int
+    metrics: int
     demo: bool
 
 
@@ -51,10 +53,15 @@ class Command(BaseCommand):
             "--flower-port", type=int, help=f"of Flower; else {FLOWER_PORT} or the next one free"
         )
         parser.add_argument(
+            "--metrics-port",
+            type=int,
+            help=f"of the worker's metrics; else {METRICS_PORT} or the next one free",
+        )
+        parser.add_argument(
             "--no-demo", action="store_true", help="without demo CAs and what they certify"
         )
 
-    def handle(self, *, port: int | None, flower_port: int | None, no_demo: bool, **_: Any) -> None:
+    def handle(self, *, no_demo: bool, **options: Any) -> None:
         if "OCCM_DATA" not in os.environ:
             raise CommandError("this is started as ./occm up")
         data = DataFolder(Path(os.environ["OCCM_DATA"]))
@@ -64,10 +71,10 @@ class Command(BaseCommand):
                 "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
                 **os.environ,
                 "PYTHONUNBUFFERED": "1",
-                "PROMETHEUS_MULTIPROC_DIR": str(emptied(data.folder("prometheus"))),
             }
             try:
-                plan = planned(data, port=port, flower_port=flower_port, demo=not no_demo)
+                asked = {name: options[name] for name in ("port", "flower_port", "metrics_port")}
+                plan = planned(data, demo=not no_demo, **asked)
                 with Supervisor(console.say, settings.BASE_DIR, environ) as supervisor:
                     self.run(plan, supervisor, console)
             except GaveUp as error:
@@ -88,17 +95,19 @@ class Command(BaseCommand):
             start_demo(supervisor, console, plan.data)
         connections.close_all()  # the parts have their own
         for part in (
-            *parts.workers(),
-            parts.web_server(plan.web),
+            *parts.workers(plan.metrics),
+            parts.web_server(plan.web, emptied(plan.data.folder("counters"))),
             parts.flower_server(plan.flower),
         ):
             supervisor.start(part)
         console.say("up", f"ready after {time.monotonic() - started_at:.1f} s")
+        targets = {"occm-web": plan.web, "occm-worker": plan.metrics}
         console.banner(
             {
                 "OCCM": f"http://127.0.0.1:{plan.web}/",
                 "log in as": administrator(),
                 "tasks": f"http://127.0.0.1:{plan.flower}/ (Flower)",
+                "metrics": f"prometheus --config.file={scraping.configure(plan.data, targets)}",
                 "data folder": str(plan.data.path),
                 "stop": "Ctrl-C",
             }
@@ -124,14 +133,17 @@ def alone_in(data: DataFolder) -> Iterator[None]:
         yield
 
 
-def planned(data: DataFolder, *, port: int | None, flower_port: int | None, demo: bool) -> Plan:
+def planned(data: DataFolder, *, demo: bool, **asked: int | None) -> Plan:
     """Choose the ports. Raises ports.Taken."""
-    web = ports.asked(port, option="--port") if port else ports.free_from(WEB_PORT)
-    if flower_port:
-        flower = ports.asked(flower_port, option="--flower-port")
-    else:
-        flower = ports.free_from(FLOWER_PORT, besides={web})
-    return Plan(data, web, flower, demo)
+    chosen: dict[str, int] = {}
+    preferred = {"port": WEB_PORT, "flower_port": FLOWER_PORT, "metrics_port": METRICS_PORT}
+    for name, first in preferred.items():
+        if wanted := asked[name]:
+            chosen[name] = ports.asked(wanted, option=f"--{name.replace('_', '-')}")
+        else:
+            chosen[name] = ports.free_from(first, besides=chosen.values())
+    web, flower, metrics = chosen.values()
+    return Plan(data, web, flower, metrics, demo)
 
 
 def start_demo(supervisor: Supervisor, console: Console, data: DataFolder) -> None:

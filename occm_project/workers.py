@@ -1,0 +1,48 @@
+"""What a worker does beside its tasks: it gives signs of life, and shows what it counts."""
+
+from __future__ import annotations  # Task is generic for type checkers only
+
+from typing import Any
+
+from celery import Task
+from celery.signals import task_postrun, worker_init, worker_ready, worker_shutdown
+from celery.states import SUCCESS
+from django.conf import settings
+
+from occm_project import exporter
+from occm_project.heartbeats import Pulse, Runs
+
+_runs = Runs()
+_pulses: list[Pulse] = []
+
+
+@worker_init.connect
+def show_metrics(**_: Any) -> None:
+    """Serve this process's metrics, with or without a broker to be had."""
+    if settings.OCCM_METRICS_PORT:
+        exporter.start(settings.OCCM_METRICS_ADDRESS, settings.OCCM_METRICS_PORT)
+
+
+@worker_ready.connect
+def begin_pulse(sender: Any, **_: Any) -> None:
+    """Tell, from now on, that there is a worker for these queues."""
+    pulse = Pulse(sender.hostname, sender.app.amqp.queues.consume_from)
+    pulse.start()
+    _pulses.append(pulse)
+
+
+@worker_shutdown.connect
+def end_pulse(**_: Any) -> None:
+    while _pulses:
+        _pulses.pop().stop()
+
+
+@task_postrun.connect
+def note_run(task: Task[Any, Any], state: str, **_: Any) -> None:
+    """Note when scheduled tasks ran: a scheduler that is silent is seen by their age."""
+    if state == SUCCESS and not task.request.is_eager and task.name in _scheduled():
+        _runs.ran(task.name)
+
+
+def _scheduled() -> frozenset[str]:
+    return frozenset(str(entry["task"]) for entry in settings.CELERY_BEAT_SCHEDULE.values())
