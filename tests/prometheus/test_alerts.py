@@ -90,7 +90,10 @@ MORE = [
         ),
     ),
     ("OCCMNoData", Case({"occm_database_up": "1x5 0x14 1x20"}, 5, 15, 25)),
-    ("OCCMSchedulerSilent", Case({"occm_database_up": "_x4 1x50", DISPATCH: "_x20 1200+60x20"}, 4, 10, 25)),
+    (
+        "OCCMSchedulerSilent",
+        Case({"occm_database_up": "_x4 1x50", DISPATCH: "_x20 1200+60x20"}, 4, 10, 25),
+    ),
     (
         "OCCMSchedulerSilent",
         Case({DISPATCH.replace("dispatch", "scan_expiring"): "0+60x5 300x10 900+60x20"}, 5, 12, 25),
