@@ -3,18 +3,10 @@
 from __future__ import annotations  # Task is generic for type checkers only
 
 import os
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
-from celery.signals import (
-    after_task_publish,
-    heartbeat_sent,
-    setup_logging,
-    task_prerun,
-    worker_init,
-)
-from django.conf import settings
+from celery.signals import setup_logging, task_prerun, worker_init
 from django.core.checks import run_checks
 from django.db import close_old_connections
 
@@ -46,14 +38,3 @@ def refuse_wrong_settings(**_: Any) -> None:
     found = run_checks(tags=["web", "worker"])
     if errors := [str(one) for one in found if one.is_serious()]:
         raise SystemExit("\n".join(errors))
-
-
-@heartbeat_sent.connect
-@after_task_publish.connect
-def show_life(**_: Any) -> None:
-    """Touch the file whose age a probe looks at: every 2 s in a worker, every second in beat.
-
-    Both come from the loop that does the work, so a process that only looks alive does not.
-    """
-    if settings.OCCM_ALIVE_FILE:
-        Path(settings.OCCM_ALIVE_FILE).touch()

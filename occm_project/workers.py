@@ -1,11 +1,22 @@
-"""What a worker does beside its tasks: it gives signs of life, and shows what it counts."""
+"""What a worker does beside its tasks: it gives signs of life, and shows what it counts.
+
+Beat gives one sign, too: the file that a probe looks at.
+"""
 
 from __future__ import annotations  # Task is generic for type checkers only
 
+from pathlib import Path
 from typing import Any
 
 from celery import Task
-from celery.signals import task_postrun, worker_init, worker_ready, worker_shutdown
+from celery.signals import (
+    after_task_publish,
+    heartbeat_sent,
+    task_postrun,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+)
 from celery.states import SUCCESS
 from django.conf import settings
 
@@ -35,6 +46,18 @@ def begin_pulse(sender: Any, **_: Any) -> None:
 def end_pulse(**_: Any) -> None:
     while _pulses:
         _pulses.pop().stop()
+
+
+@heartbeat_sent.connect
+@after_task_publish.connect
+def touch_file(**_: Any) -> None:
+    """Touch OCCM_ALIVE_FILE, every 2 s in a worker and every second in beat.
+
+    Both signals come from the loop that does the work: the file of a process that only looks alive,
+    or has lost the broker, gets old.
+    """
+    if settings.OCCM_ALIVE_FILE:
+        Path(settings.OCCM_ALIVE_FILE).touch()
 
 
 @task_postrun.connect

@@ -7,6 +7,7 @@ the product wrote.
 
 import base64
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -130,6 +131,25 @@ class Cluster:
     def create_namespace(self, name: str) -> str:
         self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         return name
+
+    def have_namespace(self, name: str) -> str:
+        """Create a namespace unless another test has."""
+        answer = self.admin.post(
+            f"{self.url}/api/v1/namespaces", json={"metadata": {"name": name}}, timeout=30
+        )
+        assert answer.ok or answer.status_code == 409, answer.text
+        return name
+
+    def has(self, manifest: Mapping[str, Any], *, namespace: str) -> bool:
+        """Tell whether the object of a manifest is there, in the namespace unless it names one."""
+        version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+        prefix = "/api/v1" if version == "v1" else f"/apis/{version}"
+        plural = re.sub("s$", "se", re.sub("y$", "ie", kind.lower())) + "s"
+        where = metadata.get("namespace", namespace)
+        path = f"{prefix}/namespaces/{where}/{plural}/{metadata['name']}"
+        answer = self.admin.get(self.url + path, timeout=30)
+        assert answer.ok or answer.status_code == 404, answer.text
+        return answer.ok
 
     def allow_secrets(self, namespace: str, user: str) -> None:
         """Grant a user what OCCM needs on the secrets of a namespace, and no more.

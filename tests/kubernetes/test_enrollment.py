@@ -15,7 +15,7 @@ from tests.kubernetes.cluster import Cluster
 @pytest.fixture(scope="module")
 def ns1(cluster: Cluster) -> str:
     """The namespace that the factories name."""
-    namespace = cluster.create_namespace("ns1")
+    namespace = cluster.have_namespace("ns1")
     cluster.allow_secrets(namespace, "occm")
     return namespace
 

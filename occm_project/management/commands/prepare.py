@@ -15,12 +15,15 @@ from django.core.exceptions import ValidationError
 from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connection
 
+from occm_project.checks import WEB
+
 LOCK = 0x6F63636D  # "occm": the number of an advisory lock, which means something to us alone
 ADMIN = "admin"
 
 
 class Command(BaseCommand):
     help = "Migrate the database, one process at a time, and make the administrator if asked to."
+    requires_system_checks = (WEB,)  # there may be no secret store yet, and none is needed
 
     def handle(self, *, verbosity: int, **_: Any) -> None:
         with alone():
