@@ -111,3 +111,21 @@ class Operator:
 def slack() -> float:
     """How much slower than a machine of one's own: the other tests run beside this one."""
     return 3 if "PYTEST_XDIST_WORKER" in os.environ else 1
+
+
+def wanted(name: str, issuer: str) -> dict[str, Any]:
+    """Return what an operator fills in for a certificate whose secret has its name."""
+    return {
+        "name": name,
+        "cert_type": "OTHER",
+        "network_function": "AMF",
+        "purpose": "SBI",
+        "issuer": issuer,
+        "common_name": f"{name}.5gc.example",
+        "private_key_output_namespace": "a1",
+        "private_key_output_secret": name,
+        "private_key_output_key": "tls.key",
+        "certificate_output_namespace": "a1",
+        "certificate_output_secret": name,
+        "certificate_output_key": "tls.crt",
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.running import Operator, Up, slack
+from tests.flows.running import Operator, Up, slack, wanted
 
 MANY, FEW = 200, 5
 
@@ -18,23 +18,6 @@ pytestmark = [pytest.mark.xdist_group("stalled_ca"), pytest.mark.timeout(400)]
 def up(tmp_path: Path) -> Iterator[Up]:
     with Up(tmp_path / "data") as up:
         yield up
-
-
-def wanted(name: str, issuer: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "cert_type": "OTHER",
-        "network_function": "AMF",
-        "purpose": "SBI",
-        "issuer": issuer,
-        "common_name": f"{name}.5gc.example",
-        "private_key_output_namespace": "a1",
-        "private_key_output_secret": name,
-        "private_key_output_key": "tls.key",
-        "certificate_output_namespace": "a1",
-        "certificate_output_secret": name,
-        "certificate_output_key": "tls.crt",
-    }
 
 
 def test_one_stalled_ca_leaves_the_other_its_five_seconds(up: Up) -> None:

@@ -1,0 +1,127 @@
+"""Debian's Prometheus scrapes `./occm up`: every query of the dashboard has data, alerts fire and
+resolve, and its numbers are those of the API.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flows.running import ROOT, Operator, Up, slack, wanted
+from tests.parts import need
+from tests.peers import prometheus
+from tests.peers.prometheus import Prometheus
+from tests.prometheus.dashboard import VARIABLES, expressions
+
+pytestmark = pytest.mark.timeout(300)
+
+RULES = ROOT / "deploy" / "prometheus" / "occm.rules.yml"
+MIGRATIONS = {"Bulk Cert Migrations Error", "Migration items by state"}  # there is none here
+READINESS = {"READY": 1, "NOT_READY": 0, "EXPIRED": -1}
+
+
+@dataclass(frozen=True)
+class Watched:
+    up: Up
+    operator: Operator
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """An installation one of whose certificates is refused by its CA, and who watches it."""
+    need(prometheus.program(), prometheus.REMEDY)
+    folder = tmp_path_factory.mktemp("watched")
+    up = Up(folder / "data")
+    up.environ["OCCM_RETRY_INTERVAL_S"] = "2"
+    with up, Prometheus(hurried(up.data / "prometheus.yml", folder), folder) as watcher:
+        assert up.password is not None
+        operator = Operator(up.url, up.password)
+        operator.certificates_once_ready(within=60 * slack())
+        up.control(1, refuse={"failures": ["badCertTemplate"], "text": ["not by our rules"]})
+        operator.post("certificates/", wanted("refused", "demo-ca-1"))
+        yield Watched(up, operator, watcher)
+
+
+def hurried(configuration: Path, folder: Path) -> Path:
+    """Return our configuration with alerts that wait for nothing, looked at every second."""
+    rules = RULES.read_text()
+    rules = re.sub(r"for: \w+", "for: 0s", rules.replace("> 900", "> 1"))
+    (folder / "rules.yml").write_text(rules)
+    content = json.loads(configuration.read_text())
+    content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    content["rule_files"] = [str(folder / "rules.yml")]
+    (folder / "prometheus.yml").write_text(json.dumps(content))
+    return folder / "prometheus.yml"
+
+
+def eventually(found: Callable[[], Any], *, within: float) -> None:
+    """Wait until `found` returns nothing that is still missing."""
+    deadline = time.monotonic() + within * slack()
+    while missing := found():
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.5)
+
+
+def test_every_query_of_the_dashboard_has_data(watched: Watched) -> None:
+    def without_data() -> list[tuple[str, str]]:
+        there = ((title, query) for title, query in expressions() if title not in MIGRATIONS)
+        return [(title, query) for title, query in there if not asked(query)]
+
+    def asked(query: str) -> list[dict[str, Any]]:
+        return watched.prometheus.query(query)
+
+    eventually(without_data, within=60)
+    for variable in VARIABLES.values():
+        if variable["type"] == "query":
+            selector, _, label = variable["query"]["query"][13:-1].rpartition(", ")
+            assert all(one["metric"][label] for one in asked(selector)), variable["name"]
+
+
+def test_web_server_and_worker_are_scraped(watched: Watched) -> None:
+    up = {one["metric"]["job"]: one["value"][1] for one in watched.prometheus.query("up")}
+
+    assert up == {"occm-web": "1", "occm-worker": "1"}
+
+
+def test_a_failure_is_alerted_to_until_it_is_over(watched: Watched) -> None:
+    expected = {"OCCMCertificateNotReady", "OCCMProcedureFailing"}
+    eventually(lambda: expected - watched.prometheus.firing(), within=30)
+    (failing,) = watched.prometheus.query("occm_certificate_failing_since_timestamp_seconds")
+    assert failing["metric"]["fail_info"] == "badCertTemplate"
+    assert "not by our rules" in failing["metric"]["error"]
+    agree(watched)
+
+    watched.up.control(1, refuse=None)
+
+    eventually(lambda: expected & watched.prometheus.firing(), within=40)
+    assert watched.prometheus.firing() == set()
+    agree(watched)
+
+
+def test_what_is_deleted_is_gone_from_the_figures(watched: Watched) -> None:
+    operator = watched.operator
+    gone = operator.certificates()[-1]["name"]
+    answer = operator.session.delete(f"{operator.api}/certificates/{gone}/", timeout=10)
+    assert answer.ok, answer.text
+
+    agree(watched)
+
+
+def agree(watched: Watched) -> None:
+    """Wait until Prometheus has every certificate that the API has, with the same readiness."""
+
+    def difference() -> set[tuple[str, int]]:
+        shown = {
+            (it["name"], READINESS[it["status"]["readiness"]])
+            for it in watched.operator.certificates()
+        }
+        series = watched.prometheus.query("occm_certificate_readiness")
+        return shown ^ {(one["metric"]["certificate"], int(one["value"][1])) for one in series}
+
+    eventually(difference, within=20)
