@@ -6,6 +6,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 import environ
@@ -89,7 +90,7 @@ CELERY_TASK_ROUTES = {
     "issuers.test_connection": {"queue": "suspect"},  # where CAs that hang delay nobody
     "issuers.*": {"queue": "scan"},
 }
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0, "options": {"expires": 2}},
     "scan-manual": {
         "task": "certificates.scan_manual",

@@ -96,6 +96,17 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Operation",
+                "items": [
+                    {
+                        "title": "System",
+                        "icon": "monitor_heart",
+                        "link": reverse_lazy("system"),
+                        "permission": _may_view(CERTIFICATES),
+                    }
+                ],
+            },
+            {
                 "title": "Access",
                 "items": [
                     _item("Users", "person", "auth.user"),

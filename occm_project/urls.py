@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from occm_project import system
 from occm_project.login import Login, Logout
 from occm_project.metrics import metrics
 
@@ -23,6 +24,7 @@ api = [
 ]
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/system/", admin.site.admin_view(system.page), name="system"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
     path("metrics", metrics, name="metrics"),

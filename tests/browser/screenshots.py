@@ -131,6 +131,7 @@ def a_small_core() -> dict[str, str]:
     return {
         "dashboard": "/admin/",
         "expiry-time": "/admin/certificates/expirytime/",
+        "system": "/admin/system/",
         "readiness": "/admin/certificates/readinessstatus/",
         "certificates": certificates,
         "certificate": f"{certificates}{renewal.certificate_id}/view/",

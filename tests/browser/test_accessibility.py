@@ -28,6 +28,7 @@ PAGES = (
     "/admin/certificates/maybeissued/",
     "/admin/certificates/expirytime/",
     "/admin/certificates/readinessstatus/",
+    "/admin/system/",
 )
 
 
