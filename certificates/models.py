@@ -276,7 +276,7 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
     def under_way(self, *, now: datetime) -> "EnrollmentQuerySet":
         """More than waiting for its next try: an open transaction, or a key not yet written."""
         begun = Q(phase__in=(Enrollment.Phase.ISSUED, Enrollment.Phase.DELIVERING))
-        begun |= Q(phase=Enrollment.Phase.EXCHANGE)
+        begun |= Q(phase=Enrollment.Phase.EXCHANGE) & ~Q(state="")  # the request may be out
         return self.open().filter(begun | Q(leased_until__gt=now))
 
     def claim(

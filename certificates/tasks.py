@@ -45,22 +45,22 @@ def dispatch() -> None:
 
 @shared_task(name="certificates.enroll")
 def enroll(enrollment: int, fence: int) -> None:
-    _advance(enrollment, fence)
+    advance(enrollment, fence)
 
 
 @shared_task(name="certificates.renew")
 def renew(enrollment: int, fence: int) -> None:
-    _advance(enrollment, fence)
+    advance(enrollment, fence)
 
 
 @shared_task(name="certificates.poll")
 def poll(enrollment: int, fence: int) -> None:
-    _advance(enrollment, fence)
+    advance(enrollment, fence)
 
 
 @shared_task(name="certificates.deliver")
 def deliver(enrollment: int, fence: int) -> None:
-    _advance(enrollment, fence)
+    advance(enrollment, fence)
 
 
 @shared_task(name="certificates.scan_expiring")
@@ -81,7 +81,8 @@ def scan_manual() -> None:
             break
 
 
-def _advance(pk: int, fence: int) -> None:
+def advance(pk: int, fence: int) -> None:
+    """Do what a wake-up call asks for, if nobody else has come first."""
     clock = DatabaseClock()
     mine = enrolling.claim(pk=pk, fence=fence, now=clock())
     if mine is None:

@@ -53,6 +53,7 @@ def intervals(**_: Any) -> list[CheckMessage]:
     """Numbers that would make workers spin or stand still."""
     least = {
         "OCCM_RETRY_INTERVAL_S": settings.OCCM_RETRY_INTERVAL.total_seconds(),
+        "OCCM_MIGRATION_MAX_ATTEMPTS": settings.OCCM_MIGRATION_MAX_ATTEMPTS,
         "OCCM_ISSUER_REQUESTS_IN_FLIGHT": settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT,
         "OCCM_API_TOKEN_TTL_H": settings.OCCM_API_TOKEN_TTL.total_seconds(),
     }

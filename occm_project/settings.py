@@ -55,6 +55,7 @@ OCCM_SECRET_STORE = env.str(
 OCCM_ACCESSED_NAMESPACES = env.list("OCCM_ACCESSED_NAMESPACES", default=[])  # empty: all
 OCCM_FIELD_KEYS = env.list("OCCM_FIELD_KEYS")  # Fernet keys; the first encrypts, all decrypt
 OCCM_RETRY_INTERVAL = timedelta(seconds=env.int("OCCM_RETRY_INTERVAL_S", default=30))
+OCCM_MIGRATION_MAX_ATTEMPTS = env.int("OCCM_MIGRATION_MAX_ATTEMPTS", default=3)
 OCCM_USE_OCCM_CERT_SIGN_FOR_KUR = env.bool("OCCM_USE_OCCM_CERT_SIGN_FOR_KUR", default=False)
 OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE = env.bool(
     "OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE", default=True
@@ -87,6 +88,7 @@ CELERY_TASK_DEFAULT_QUEUE = "enroll"
 CELERY_TASK_ROUTES = {
     "certificates.dispatch": {"queue": "dispatch"},
     "certificates.scan_*": {"queue": "scan"},
+    "migrations_bulk.advance": {"queue": "scan"},
     "issuers.test_connection": {"queue": "suspect"},  # where CAs that hang delay nobody
     "issuers.*": {"queue": "scan"},
 }
@@ -101,6 +103,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "certificates.scan_expiring",
         "schedule": 10.0,
         "options": {"expires": 20},
+    },
+    "migrations": {
+        "task": "migrations_bulk.advance",
+        "schedule": 1.0,
+        "options": {"expires": 2},
     },
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
     "test": {"task": "issuers.call_tests", "schedule": 1.0, "options": {"expires": 2}},

@@ -180,6 +180,8 @@ def _task(row: _Due) -> str:
         return "certificates.deliver"
     if row.state in POLL_NEXT:
         return "certificates.poll"
+    if row.kind == Kind.MIGRATE:
+        return "migrations_bulk.migrate_certificate"
     return "certificates.renew" if row.kind == Kind.RENEW else "certificates.enroll"
 
 

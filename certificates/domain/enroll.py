@@ -8,7 +8,7 @@ import logging
 from datetime import datetime, timedelta
 
 from certificates import metrics
-from certificates.domain import deliver, errands, exchange, failures, identity, policy
+from certificates.domain import deliver, errands, exchange, failures, identity, migrating, policy
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment, LeaseLost, Stopped
 
@@ -37,6 +37,7 @@ def advance(enrollment: Enrollment, world: World) -> None:
             enrollment.keep(**failures.recorded(enrollment, error, now=world.clock()))
         except Stopped:
             enrollment.keep(leased_until=None, due_at=None)
+        migrating.give_up_if_spent(enrollment, now=world.clock())
     except LeaseLost:
         log.info("%s: taken over by another worker", enrollment)
     else:
@@ -47,6 +48,9 @@ def _tell(enrollment: Enrollment) -> None:
     """Log where an enrollment stands now that it is left alone."""
     if enrollment.phase == Phase.DELIVERED:
         log.info("%s: delivered, valid until %s", enrollment, enrollment.certificate.not_after)
+    elif enrollment.phase == Phase.FAILED:
+        text = "%s: failed after %d tries: %s: %s"
+        log.warning(text, enrollment, enrollment.tries, enrollment.error_code, enrollment.error)
     elif enrollment.due_at is None:
         log.info("%s: stopped", enrollment)
     elif enrollment.error_code:

@@ -67,11 +67,8 @@ def open_one(
     now: datetime,
     priority: int | None = None,
 ) -> Enrollment:
-    """Open an enrollment, due at once, with everything it asks for frozen.
-
-    The issuer is the one set on `certificate`, saved or not: a migration sets another.
-    """
-    row = _new(certificate, kind, reason, now)
+    """Open an enrollment, due at once, with everything it asks for frozen."""
+    row = new(certificate, kind, reason, now)
     if priority is not None:
         row.priority = priority
     row.save(force_insert=True)
@@ -80,7 +77,7 @@ def open_one(
 
 def open_many(wanted: Iterable[tuple[Certificate, Enrollment.Kind, str]], *, now: datetime) -> int:
     """Open one for each certificate, of this kind and for this reason; return how many."""
-    rows = [_new(certificate, kind, reason, now) for certificate, kind, reason in wanted]
+    rows = [new(certificate, kind, reason, now) for certificate, kind, reason in wanted]
     return len(Enrollment.objects.bulk_create(rows))
 
 
@@ -161,7 +158,11 @@ def signed_by_identity() -> Q:
     return Q(unsent, signer=Signer.IDENTITY)
 
 
-def _new(certificate: Certificate, kind: Enrollment.Kind, reason: str, now: datetime) -> Enrollment:
+def new(certificate: Certificate, kind: Enrollment.Kind, reason: str, now: datetime) -> Enrollment:
+    """Return an enrollment that is not saved yet, with everything it asks for frozen.
+
+    The issuer is the one set on `certificate`, saved or not: a migration sets another.
+    """
     issuer = certificate.issuer
     identity = certificate.cert_type == Certificate.CertType.OCCM
     return Enrollment(

@@ -26,6 +26,7 @@ from certificates.domain.conflicts import (
 )
 from certificates.domain.places import outputs
 from certificates.models import Certificate, Enrollment, Output
+from issuers.domain.editing import running_migration
 from issuers.models import Issuer
 
 CONFLICTS = (Conflict,)
@@ -267,6 +268,11 @@ def _kind_of_ir(row: Certificate) -> Enrollment.Kind:
 def _replace(row: Certificate, *, kind: Enrollment.Kind, reason: str, now: datetime) -> Enrollment:
     """Open an enrollment of the operator's in place of whatever is open."""
     for earlier in row.enrollments.open().select_for_update():
+        if earlier.kind == Kind.MIGRATE and not earlier.issued_fingerprint:
+            raise EnrollmentInProgress(
+                f"{row} is being migrated to issuer {earlier.issuer_name}: wait for it, or stop it "
+                "first."
+            )
         errands.supersede(earlier, reason=reason, now=now)
     return errands.open_one(row, kind=kind, reason=reason, now=now, priority=Priority.OPERATOR)
 
@@ -289,6 +295,8 @@ def _refuse_while_needed(row: Certificate) -> None:
             f"{row} signs the requests for other certificates of issuer {row.issuer}: "
             f"{', '.join(names[:NAMED])}{more}. Delete or migrate them first."
         )
+    if migration := running_migration(row.issuer):
+        raise StillReferred(f"{row} signs the requests of {migration}: wait for it, or stop it.")
 
 
 def _finish_deletion(row: Certificate, *, now: datetime) -> bool:

@@ -1,7 +1,8 @@
 """Saving and deleting issuers: the rules that hold for every face alike.
 
 An issuer that certificates refer to may only change between http and https, and cannot be deleted.
-The certificates are found by the reverse relation; whoever adds one locks the issuer's row too.
+The same holds while a bulk migration to or from it runs. Both are found by the reverse relations;
+whoever adds one locks the issuer's row too.
 """
 
 from collections.abc import Mapping
@@ -79,6 +80,11 @@ def delete(*, issuer: Issuer) -> None:
             f"Issuer {row} cannot be deleted: certificates refer to it: {used_by}. "
             "Delete them or migrate them to another issuer first."
         )
+    if migration := running_migration(row):
+        raise IssuerInUse(
+            f"Issuer {row} cannot be deleted: {migration} refers to it. Wait for it or stop it "
+            "first."
+        )
     try:
         row.delete()
     except ProtectedError as error:
@@ -91,7 +97,16 @@ def delete(*, issuer: Issuer) -> None:
 
 def editable_fields(issuer: Issuer) -> frozenset[str]:
     """Return the fields that may change now: all, or what switching the URL's scheme takes."""
-    return SCHEME_FIELDS if issuer.certificates.exists() else frozenset(FIELDS)
+    used = issuer.certificates.exists() or running_migration(issuer)
+    return SCHEME_FIELDS if used else frozenset(FIELDS)
+
+
+def running_migration(issuer: Issuer) -> str:
+    """Name the bulk migration to or from an issuer that has not ended; empty when there is none."""
+    for migrations in (issuer.migrations_from, issuer.migrations_to):
+        if found := migrations.running().first():
+            return str(found)
+    return ""
 
 
 def _check(issuer: Issuer, *, before: Mapping[str, Any] | None = None) -> None:
@@ -124,7 +139,7 @@ def _not_even_empty(issuer: Issuer) -> rules.Broken:
 def _frozen(issuer: Issuer, before: Mapping[str, Any], *, invalid: frozenset[str]) -> rules.Broken:
     """Yield the changes that the certificates of this issuer do not allow."""
     changed = [name for name in FIELDS if getattr(issuer, name) != before[name]]
-    if not changed or not (used_by := _certificates(issuer)):
+    if not changed or not (used_by := _certificates(issuer) or running_migration(issuer)):
         return
     switched = "server_url" not in invalid and rules.differs_only_in_scheme(
         before["server_url"], issuer.server_url

@@ -325,6 +325,7 @@ class TestRenewAndRecreate:
     def test_what_merely_waits_for_its_next_try_is_superseded(self) -> None:
         certificate = delivered(a_certificate())
         renewal = lifecycle.renew(certificate, now=NOW)
+        certificate.enrollments.open().update(phase=Phase.EXCHANGE)  # a CA that cannot be reached
 
         lifecycle.recreate(certificate, now=LATER)
 
@@ -336,7 +337,7 @@ class TestRenewAndRecreate:
         "busy",
         [
             {"leased_until": LATER + timedelta(minutes=1)},
-            {"phase": Phase.EXCHANGE},
+            {"phase": Phase.EXCHANGE, "state": "REQUESTED"},
             {"phase": Phase.ISSUED},
             {"phase": Phase.DELIVERING},
         ],
