@@ -7,10 +7,10 @@ scrape (`collector`), and any web server says the same.
 
 import hmac
 import os
+from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -26,9 +26,23 @@ from occm_project import collector
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-@require_safe
-def metrics(request: HttpRequest) -> HttpResponse:
+class Scrapes:
+    """Middleware: answer scrapes, pass the rest on.
+
+    Like probes they come to the address of one pod, a host that ALLOWED_HOSTS does not name.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return _page(request) if request.path == "/metrics" else self.get_response(request)
+
+
+def _page(request: HttpRequest) -> HttpResponse:
     """Return the metrics, or 401; without a token in the settings nobody gets them."""
+    if request.method not in {"GET", "HEAD"}:
+        return HttpResponseNotAllowed(["GET", "HEAD"])
     if not is_bearer(request.headers.get("Authorization", "")):
         return HttpResponse("", status=401, headers={"WWW-Authenticate": "Bearer"})
     page = counted() + generate_latest(collector.REGISTRY)

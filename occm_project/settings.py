@@ -137,6 +137,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "occm_project.health.Probes",
+    "occm_project.metrics.Scrapes",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "occm_project.headers.SecurityHeaders",
     "django.middleware.security.SecurityMiddleware",

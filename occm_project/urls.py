@@ -8,7 +8,6 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from occm_project import system
 from occm_project.login import Login, Logout
-from occm_project.metrics import metrics
 
 api = [
     path("", include("issuers.urls")),
@@ -27,5 +26,4 @@ urlpatterns = [
     path("admin/system/", admin.site.admin_view(system.page), name="system"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
-    path("metrics", metrics, name="metrics"),
 ]

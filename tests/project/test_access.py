@@ -13,7 +13,7 @@ from django.utils.regex_helper import normalize
 
 from tests.project.clients import a_client, a_user
 
-OPEN = {"/admin/login/": 200}  # beside the probes, which no path leads to
+OPEN = {"/admin/login/": 200}  # beside probes and metrics, which no path leads to
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def paths(resolver: URLResolver, before: str = "/") -> Iterator[str]:
 def test_the_walk_finds_the_paths_that_are_known() -> None:
     found = set(paths(get_resolver()))
 
-    assert {"/", "/metrics", "/api/v1/schema/", "/api/v1/docs/", "/api/v1/issuers/"} <= found
+    assert {"/", "/api/v1/schema/", "/api/v1/docs/", "/api/v1/issuers/"} <= found
     assert {"/api/v1/issuers/x/", "/admin/", "/admin/login/"} <= found
 
 
@@ -108,7 +108,18 @@ def test_metrics_are_for_the_bearer_of_their_token(
     answer = client.get("/metrics", headers={"Authorization": authorization})
 
     assert answer.status_code == status
+    assert (b"occm_build_info" in answer.content) is (status == 200)
     assert (b"django_http_requests" in answer.content) is (status == 200)
+
+
+def test_a_scrape_comes_by_the_address_of_a_pod_and_changes_nothing(
+    client: Client, settings: LazySettings
+) -> None:
+    settings.OCCM_METRICS_TOKEN = "scrape"
+    headers = {"Authorization": "Bearer scrape", "Host": "10.0.0.7:8000"}
+
+    assert client.get("/metrics", headers=headers).status_code == 200
+    assert client.post("/metrics", headers=headers).status_code == 405
 
 
 def test_probes_need_no_login_no_known_host_and_no_https(client: Client) -> None:

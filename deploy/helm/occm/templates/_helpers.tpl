@@ -254,3 +254,10 @@ livenessProbe:
   failureThreshold: 6
   timeoutSeconds: 5
 {{- end -}}
+
+{{- define "occm.metricsToken" -}}
+type: Bearer
+credentials:
+  name: {{ .Values.existingSecret }}
+  key: OCCM_METRICS_TOKEN
+{{- end -}}
