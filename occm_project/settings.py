@@ -228,7 +228,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_NAME_OVERRIDES": {"Digest": "issuers.models.Digest"},
+    "ENUM_NAME_OVERRIDES": {
+        "Digest": "issuers.models.Digest",
+        "BulkMigrationState": "migrations_bulk.models.BulkMigration.State",
+        "MigrationItemState": "migrations_bulk.models.MigrationItem.State",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "occm_project.api.schema.finished",

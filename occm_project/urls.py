@@ -12,6 +12,7 @@ from occm_project.login import Login, Logout
 api = [
     path("", include("issuers.urls")),
     path("", include("certificates.urls")),
+    path("", include("migrations_bulk.urls")),
     path("login/", Login.as_view(), name="login"),
     path("logout/", Logout.as_view(), name="logout"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

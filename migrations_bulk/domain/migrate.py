@@ -52,6 +52,7 @@ def start(
     with transaction.atomic():
         source, destination = _locked_issuers(migration)
         _refuse(MigrationRunning, selection.running())
+        _refuse(TooManyMigrations, selection.full())
         _refuse(DestinationNotReady, selection.not_ready(destination, now=now))
         choices = selection.select(source, now=now, only=only)
         _refuse(NothingToMigrate, selection.nothing(source, choices))
@@ -219,10 +220,7 @@ def _insert(migration: BulkMigration) -> None:
         text = selection.running() or "Another one was started at the same time."
         raise MigrationRunning(text) from None
     if BulkMigration.objects.count() > selection.MOST:
-        raise TooManyMigrations(
-            f"There are {selection.MOST} bulk migrations, as many as there may be: delete one that "
-            "has ended."
-        )
+        raise TooManyMigrations(selection.FULL)
 
 
 def _items(

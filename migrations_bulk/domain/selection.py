@@ -19,6 +19,9 @@ from issuers.models import Issuer, IssuerHealth
 from migrations_bulk.models import BulkMigration
 
 MOST: Final = 15  # records, running or ended
+FULL: Final = (
+    f"There are {MOST} bulk migrations, as many as there may be: delete one that has ended."
+)
 RECENT: Final = 20  # enrollments from which the time of one is guessed
 GUESS: Final = timedelta(seconds=1)  # of one, at a CA that has issued nothing for us yet
 
@@ -102,9 +105,7 @@ def running() -> str:
 
 
 def full() -> str:
-    if BulkMigration.objects.count() < MOST:
-        return ""
-    return f"There are {MOST} bulk migrations, as many as there may be: delete one that has ended."
+    return FULL if BulkMigration.objects.count() >= MOST else ""
 
 
 def not_ready(destination: Issuer, *, now: datetime) -> str:

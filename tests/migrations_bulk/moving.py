@@ -9,6 +9,7 @@ from issuers.models import Issuer
 from migrations_bulk.domain import migrate, progress
 from migrations_bulk.models import BulkMigration, MigrationItem
 from secretstore import Secret
+from tests.factories import NOW
 from tests.fakes.site import Site
 
 RETRY = timedelta(seconds=30)
@@ -60,4 +61,13 @@ def standing(site: Site, certificate: Certificate) -> tuple[Any, ...]:
         row.renew_at,
         site.readiness(row),
         secret(site, row),
+    )
+
+
+def records(count: int) -> None:
+    """Make records of migrations that have ended."""
+    ended = BulkMigration.State.ENDED
+    BulkMigration.objects.bulk_create(
+        BulkMigration(source_name="old", destination_name="new", state=ended, created_at=NOW)
+        for _ in range(count)
     )

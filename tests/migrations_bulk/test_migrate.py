@@ -24,7 +24,16 @@ from migrations_bulk.models import BulkMigration, MigrationItem
 from tests.factories import NOW, a_certificate
 from tests.fakes.faults import NotWriting, cut, recover, refusing, set_knob
 from tests.fakes.site import Site
-from tests.migrations_bulk.moving import finish, item, secret, standing, start, states, turn
+from tests.migrations_bulk.moving import (
+    finish,
+    item,
+    records,
+    secret,
+    standing,
+    start,
+    states,
+    turn,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -675,11 +684,3 @@ def test_only_what_has_no_certificate_can_be_given_up(
 
 
 MINUTE = timedelta(minutes=1)
-
-
-def records(count: int) -> None:
-    """Make records of migrations that have ended."""
-    BulkMigration.objects.bulk_create(
-        BulkMigration(source_name="old", destination_name="new", state=State.ENDED, created_at=NOW)
-        for _ in range(count)
-    )
