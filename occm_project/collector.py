@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from certificates.domain import figures, series
 from certificates.domain.clock import DatabaseClock
 from certificates.models import Readiness
+from migrations_bulk.domain import series as migrations
 from occm_project import __version__, heartbeats
 
 READINESS: Final = {Readiness.READY: 1, Readiness.NOT_READY: 0, Readiness.EXPIRED: -1}
@@ -38,6 +39,7 @@ class State(Collector):
                 *_attempts(),
                 *_errands(now),
                 *_issuers(now),
+                *_migrations(),
                 *_processes(now),
             ]
         except Error:
@@ -177,6 +179,26 @@ def _issuers(now: datetime) -> Iterator[Metric]:
         flying.add_metric(name, in_flight.get(row.name, 0))
         halted.add_metric(name, stopped.get(row.name, 0))
     yield from (up, failing, answered, warnings, certificates, due, oldest, flying, halted)
+
+
+def _migrations() -> Iterator[Metric]:
+    """Here `issuer` is the destination, as in the guide's panel."""
+    items = _family(
+        "migration_items",
+        "Certificates of a bulk migration by what became of them.",
+        labels=("migration", "issuer", "source", "state"),
+    )
+    failed = _family(
+        "migration_failed_timestamp_seconds",
+        "When a certificate could not be moved, and why; the latest thousand.",
+        labels=(*migrations.Failure._fields[:4], "class", "code", "fail_info", "error"),
+    )
+    for *labels, number in migrations.items():
+        items.add_metric(labels, number)
+    for *values, at in migrations.failures():
+        if at is not None:
+            failed.add_metric(values, at.timestamp())
+    yield from (items, failed)
 
 
 def _processes(now: datetime) -> Iterator[Metric]:

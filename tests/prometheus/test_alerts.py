@@ -30,6 +30,7 @@ EXPIRY, RENEWAL, READINESS, FAILING = (
         "failing_since_timestamp_seconds",
     )
 )
+MOVING = "occm_migration_failed_timestamp_seconds"
 DISPATCH = 'occm_task_last_run_timestamp_seconds{task="certificates.dispatch"}'
 
 
@@ -72,6 +73,10 @@ CASES = {
         {'occm_errands_failing{issuer="ca",class="SECRET_STORE"}': "1x20 stale"}, 5, 15, 25
     ),
     "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x70 2x100"}, 70, 80, 140),
+    "OCCMMigrationFailures": Case(
+        {f"{MOVING}{{migration=\"m\",issuer=\"ca\",source=\"old\"}}": "_x4 300x60 stale"},
+        3, 30, 70,
+    ),
     "OCCMSchedulerSilent": Case({DISPATCH: "0+60x5 300x10 900+60x20"}, 5, 12, 25),
     "OCCMWorkersMissing": Case({'occm_workers{queue="enroll"}': "1x5 0x10 1x10"}, 5, 10, 20),
     "OCCMQueueStuck": Case(
@@ -112,7 +117,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 
 def test_promtool_finds_no_fault_in_the_rules() -> None:
-    assert "15 rules found" in promtool("check", "rules", RULES)
+    assert "16 rules found" in promtool("check", "rules", RULES)
 
 
 def test_every_alert_is_quiet_then_fires_then_resolves(tmp_path: Path) -> None:
