@@ -21,7 +21,7 @@ from tests.prometheus.dashboard import VARIABLES, expressions
 pytestmark = pytest.mark.timeout(300)
 
 RULES = ROOT / "deploy" / "prometheus" / "occm.rules.yml"
-MIGRATIONS = {"Bulk Cert Migrations Error", "Migration items by state"}  # there is none here
+MIGRATIONS = "bulk-certificate-migrations/"
 READINESS = {"READY": 1, "NOT_READY": 0, "EXPIRED": -1}
 
 
@@ -34,17 +34,18 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """An installation one of whose certificates is refused by its CA, and who watches it."""
+    """An installation one of whose CAs refuses all that is asked of it, and who watches it."""
     need(prometheus.program(), prometheus.REMEDY)
     folder = tmp_path_factory.mktemp("watched")
     up = Up(folder / "data")
-    up.environ["OCCM_RETRY_INTERVAL_S"] = "2"
+    up.environ |= {"OCCM_RETRY_INTERVAL_S": "2", "OCCM_MIGRATION_MAX_ATTEMPTS": "1"}
     with up, Prometheus(hurried(up.data / "prometheus.yml", folder), folder) as watcher:
         assert up.password is not None
         operator = Operator(up.url, up.password)
         operator.certificates_once_ready(within=60 * slack())
         up.control(1, refuse={"failures": ["badCertTemplate"], "text": ["not by our rules"]})
         operator.post("certificates/", wanted("refused", "demo-ca-1"))
+        operator.post(MIGRATIONS, {"source": "demo-ca-2", "destination": "demo-ca-1"})
         yield Watched(up, operator, watcher)
 
 
@@ -70,8 +71,7 @@ def eventually(found: Callable[[], Any], *, within: float) -> None:
 
 def test_every_query_of_the_dashboard_has_data(watched: Watched) -> None:
     def without_data() -> list[tuple[str, str]]:
-        there = ((title, query) for title, query in expressions() if title not in MIGRATIONS)
-        return [(title, query) for title, query in there if not asked(query)]
+        return [(title, query) for title, query in expressions() if not asked(query)]
 
     def asked(query: str) -> list[dict[str, Any]]:
         return watched.prometheus.query(query)
@@ -89,26 +89,53 @@ def test_web_server_and_worker_are_scraped(watched: Watched) -> None:
     assert up == {"occm-web": "1", "occm-worker": "1"}
 
 
+def test_what_a_migration_could_not_move_is_told_as_the_api_tells_it(watched: Watched) -> None:
+    eventually(lambda: not _ended(watched), within=60)
+    errors = watched.operator.get("bulk-cert-migration-errors/")["results"]
+
+    def difference() -> set[tuple[str, str]]:
+        series = watched.prometheus.query("occm_migration_failed_timestamp_seconds")
+        told = {(one["metric"]["certificate"], one["metric"]["issuer"]) for one in series}
+        return told ^ {(it["certificate_name"], it["destination"]) for it in errors}
+
+    assert len(errors) >= 2
+    eventually(difference, within=20)
+
+
 def test_a_failure_is_alerted_to_until_it_is_over(watched: Watched) -> None:
-    expected = {"OCCMCertificateNotReady", "OCCMProcedureFailing"}
+    expected = {"OCCMCertificateNotReady", "OCCMProcedureFailing", "OCCMMigrationFailures"}
     eventually(lambda: expected - watched.prometheus.firing(), within=30)
-    (failing,) = watched.prometheus.query("occm_certificate_failing_since_timestamp_seconds")
+    name = "occm_certificate_failing_since_timestamp_seconds"
+    (failing,) = watched.prometheus.query(f'{name}{{certificate="refused"}}')
     assert failing["metric"]["fail_info"] == "badCertTemplate"
     assert "not by our rules" in failing["metric"]["error"]
     agree(watched)
 
     watched.up.control(1, refuse=None)
+    delete(watched, f"{MIGRATIONS}{_migration(watched)['id']}/")
 
-    eventually(lambda: expected & watched.prometheus.firing(), within=40)
-    assert watched.prometheus.firing() == set()
+    eventually(watched.prometheus.firing, within=40)
     agree(watched)
 
 
-def test_what_is_deleted_is_gone_from_the_figures(watched: Watched) -> None:
+def _migration(watched: Watched) -> dict[str, Any]:
+    (found,) = watched.operator.get(MIGRATIONS)["results"]
+    assert isinstance(found, dict)
+    return found
+
+
+def _ended(watched: Watched) -> bool:
+    return bool(_migration(watched)["state"] == "ENDED")
+
+
+def delete(watched: Watched, path: str) -> None:
     operator = watched.operator
-    gone = operator.certificates()[-1]["name"]
-    answer = operator.session.delete(f"{operator.api}/certificates/{gone}/", timeout=10)
+    answer = operator.session.delete(f"{operator.api}/{path}", timeout=10)
     assert answer.ok, answer.text
+
+
+def test_what_is_deleted_is_gone_from_the_figures(watched: Watched) -> None:
+    delete(watched, f"certificates/{watched.operator.certificates()[-1]['name']}/")
 
     agree(watched)
 
