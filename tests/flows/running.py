@@ -4,7 +4,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -16,9 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Up:
-    """It, on a data folder and ports of its own; up while the block lasts."""
+    """It, on a data folder and ports of its own; up while the block lasts.
 
-    def __init__(self, data: Path, *options: str) -> None:
+    `servers` names, in OCCM's settings, what it runs on in place of the embedded defaults.
+    """
+
+    def __init__(
+        self, data: Path, *options: str, servers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         port, flower, metrics = free_port(), free_port(), free_port()
         self.data = data
         self.url = f"http://127.0.0.1:{port}"
@@ -28,7 +35,7 @@ class Up:
         outside = {name: value for name, value in os.environ.items() if name not in ours}
         ports = ("--port", f"{port}", "--flower-port", f"{flower}", "--metrics-port", f"{metrics}")
         self.command = [sys.executable, str(ROOT / "manage.py"), "up", *ports, *options]
-        self.environ = outside | {"OCCM_EMBEDDED": "1", "OCCM_DATA": str(data)}
+        self.environ = outside | {"OCCM_EMBEDDED": "1", "OCCM_DATA": str(data)} | dict(servers)
         self.process = Process(
             command=self.command,
             log=data.with_suffix(f".{port}.log"),
