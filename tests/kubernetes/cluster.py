@@ -133,12 +133,14 @@ class Cluster:
         return name
 
     def have_namespace(self, name: str) -> str:
-        """Create a namespace unless another test has."""
-        answer = self.admin.post(
-            f"{self.url}/api/v1/namespaces", json={"metadata": {"name": name}}, timeout=30
-        )
-        assert answer.ok or answer.status_code == 409, answer.text
+        """Create a namespace unless it is there."""
+        self._have("/api/v1/namespaces", name)
         return name
+
+    def _have(self, path: str, name: str) -> None:
+        body = {"metadata": {"name": name}}
+        answer = self.admin.post(self.url + path, json=body, timeout=30)
+        assert answer.ok or answer.status_code == 409, answer.text
 
     def has(self, manifest: Mapping[str, Any], *, namespace: str) -> bool:
         """Tell whether the object of a manifest is there, in the namespace unless it names one."""
@@ -167,19 +169,34 @@ class Cluster:
             "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
         }
         self.ask("POST", f"{rbac}/rolebindings", binding)
-        wanted = {"namespace": namespace, "verb": "patch", "resource": "secrets"}
-        review = {"spec": {"user": user, "resourceAttributes": wanted}}
-        reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-        while not self.ask("POST", reviews, review)["status"]["allowed"]:
-            sleep(0.01)  # the API server takes a moment to know
+        self.wait_until_allowed(user, namespace=namespace, verb="patch", resource="secrets")
 
     def token(self, namespace: str, account: str) -> str:
-        """Make a service account and return a token for it, as the kubelet would mount it."""
-        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        self.ask("POST", accounts, {"metadata": {"name": account}})
-        answer = self.ask("POST", f"{accounts}/{account}/token", {"spec": {}})
-        token: str = answer["status"]["token"]
+        """Have a service account and return a token for it, as the kubelet would mount it."""
+        self._have(f"/api/v1/namespaces/{namespace}/serviceaccounts", account)
+        return self.token_of(namespace, account)
+
+    def token_of(self, namespace: str, account: str) -> str:
+        """Return a token for a service account that is there."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token: str = self.ask("POST", path, {"spec": {}})["status"]["token"]
         return token
+
+    def may(self, user: str, **attributes: str) -> bool:
+        """Tell whether a user may do something: verb, resource, and namespace, group …"""
+        groups = ["system:authenticated"]
+        if user.startswith("system:serviceaccount:"):
+            groups += ["system:serviceaccounts", f"system:serviceaccounts:{user.split(':')[2]}"]
+        review = {"spec": {"user": user, "groups": groups, "resourceAttributes": attributes}}
+        reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(self.ask("POST", reviews, review)["status"]["allowed"])
+
+    def wait_until_allowed(self, user: str, **attributes: str) -> None:
+        """Wait for the API server to take note of a new right."""
+        until = monotonic() + START_LIMIT
+        while not self.may(user, **attributes):
+            assert monotonic() < until, f"{user} may not {attributes}"
+            sleep(0.01)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         answer = self.admin.request(method, self.url + path, json=body, timeout=30)
