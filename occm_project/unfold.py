@@ -11,6 +11,9 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 CERTIFICATES = "certificates.certificate"
+ITEMS = "migrations_bulk.migrationitem"
+ERRORS = "migrations_bulk.migrationerror"
+MIGRATIONS = "migrations_bulk.bulkmigration"
 
 
 def _may_view(model: str) -> Any:
@@ -79,6 +82,7 @@ UNFOLD: dict[str, Any] = {
                     },
                     _item("Issuer", "account_balance", "issuers.issuer"),
                     _item("Certificate", "workspace_premium", "certificates.certificate"),
+                    _item("Bulk Certificate Migration", "move_down", MIGRATIONS),
                 ],
             },
             {
@@ -86,6 +90,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Expiry time", "event", "certificates.expirytime", CERTIFICATES),
                     _item("Readiness", "fact_check", "certificates.readinessstatus", CERTIFICATES),
+                    _item("Migration errors", "running_with_errors", ERRORS, ITEMS),
                 ],
             },
             {
@@ -93,6 +98,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Enrollments", "history", "certificates.enrollment"),
                     _item("Maybe issued", "help", "certificates.maybeissued"),
+                    _item("Migrated certificates", "list_alt", ITEMS),
                 ],
             },
             {

@@ -65,6 +65,11 @@ def start(
     return migration
 
 
+def check(**spec: Any) -> None:
+    """Raise ValidationError with every mistake in what a migration is to be started with."""
+    _check(BulkMigration(**spec))
+
+
 def retry_failed(migration: BulkMigration, *, now: datetime, created_by: str = "") -> BulkMigration:
     """Start the next migration, with only the certificates that failed in this one (E8)."""
     failed = migration.items.filter(state=MigrationItem.State.FAILED)

@@ -14,12 +14,28 @@ from django.utils import timezone
 
 from certificates.models import Certificate, Enrollment, MaybeIssued, Output
 from issuers.models import Issuer, IssuerHealth
+from migrations_bulk.models import BulkMigration, MigrationError, MigrationItem
 from tests.certificates.standings import failing, ready
 from tests.factories import an_identity
 from tests.pages import logged_in, text
 from tests.project.clients import a_user
 
-OURS = (Issuer, IssuerHealth, Certificate, Output, Enrollment, MaybeIssued, User, Group)
+OURS: tuple[Any, ...] = (
+    BulkMigration,
+    MigrationItem,
+    Issuer,
+    IssuerHealth,
+    Certificate,
+    Output,
+    Enrollment,
+    MaybeIssued,
+    User,
+    Group,
+)
+ACTIONS = {
+    *("retry", "renew", "recreate", "stop"),
+    *("pause", "resume", "go-on", "retry-failed", "roll-back"),
+}
 OUT_OF_THE_ADMIN = {"logout"}  # by POST only, in Django
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +47,10 @@ def something_of_everything() -> None:
     failing()
     an_identity()
     Group.objects.create(name="operators")
+    migration = BulkMigration.objects.create(
+        source_name="ca1", destination_name="ca2", state="ENDED", created_at=timezone.now()
+    )
+    migration.items.create(certificate_name="gone", state="FAILED", reason="no answer")
     a_user(username="somebody")
     MaybeIssued.objects.create(
         certificate_name="gone",
@@ -98,10 +118,8 @@ def test_looking_at_any_page_changes_nothing_and_none_fails() -> None:
 @pytest.mark.usefixtures("something_of_everything")
 def test_every_action_refuses_a_get() -> None:
     client = logged_in()
-    actions = [
-        page for page in pages() if page.split("/")[-2] in {"retry", "renew", "recreate", "stop"}
-    ]
-    assert len(actions) == 4
+    actions = [page for page in pages() if page.split("/")[-2] in ACTIONS]
+    assert len(actions) == len(ACTIONS) + 1  # stop is for certificates, and for migrations
 
     for action in actions:
         assert client.get(action).status_code == 405
@@ -122,7 +140,17 @@ def test_no_page_can_be_read_without_logging_in() -> None:
 def test_staff_without_permissions_sees_nothing_of_ours() -> None:
     client = logged_in(a_user(is_staff=True, username="nobody"))
 
-    for model in (Issuer, Certificate, Enrollment, MaybeIssued, User, Group):
+    for model in (
+        BulkMigration,
+        MigrationItem,
+        MigrationError,
+        Issuer,
+        Certificate,
+        Enrollment,
+        MaybeIssued,
+        User,
+        Group,
+    ):
         place = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
         for page in pages():
             if page.startswith(place):
