@@ -12,7 +12,7 @@ from time import perf_counter
 
 from prometheus_client import Counter, Histogram
 
-from certificates.models import Enrollment
+from certificates.models import Enrollment, Revocation
 from secretstore import SecretStoreError
 
 WAITED = Histogram(
@@ -67,9 +67,9 @@ def delivered(enrollment: Enrollment, *, now: datetime) -> None:
         PHASES.labels(issuer, procedure, phase).observe(max(duration.total_seconds(), 0))
 
 
-def failed(enrollment: Enrollment, *, failure_class: str, code: str) -> None:
+def failed(errand: Enrollment | Revocation, *, failure_class: str, code: str) -> None:
     """Count a try that failed."""
-    FAILED.labels(enrollment.issuer_name, enrollment.kind, failure_class, code).inc()
+    FAILED.labels(errand.issuer_name, errand.kind, failure_class, code).inc()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from celery import current_app, shared_task
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
 from certificates.domain import lifecycle, watch
+from certificates.domain import revoke as revoking
 from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
 from certificates.models import LeaseLost
@@ -79,6 +80,25 @@ def scan_manual() -> None:
     for _ in range(LOOKS):
         if not watch.look(secrets=secrets, now=clock()):
             break
+
+
+@shared_task(name="certificates.call_revocations")
+def call_revocations() -> None:
+    """Call workers to the certificates that are to be revoked."""
+    for revocation, fence in revoking.take(now=DatabaseClock()()):
+        revoke.delay(revocation, fence)
+
+
+@shared_task(name="certificates.revoke")
+def revoke(revocation: int, fence: int) -> None:
+    """Ask a CA to revoke one; in the queue where CAs that hang delay nobody."""
+    clock = DatabaseClock()
+    try:
+        world = World(clock, channel.secret_store(), channel.transport)
+        revoking.run(revocation, fence, world)
+    except Exception as error:  # the one boundary where everything is caught
+        log.exception("revocation %s: unexpected", revocation)
+        revoking.record_unexpected(revocation, fence, error, now=clock())
 
 
 def advance(pk: int, fence: int) -> None:

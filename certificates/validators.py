@@ -18,6 +18,7 @@ EXTENDED_KEY_USAGES: Final = ("CLIENT_AUTH", "SERVER_AUTH")
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_SERIAL_NUMBER = re.compile(r"[1-9a-f][0-9a-f]{0,41}|0")  # RFC 5280, 4.1.2.2: 20 octets
 _URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -41,6 +42,12 @@ def text(value: str) -> None:
     """Accept one line of printable text."""
     if not value.isprintable():
         raise _error(repr(value), "use printable characters on one line")
+
+
+def serial_number(value: str) -> None:
+    """Accept a serial number as OCCM writes them."""
+    if not _SERIAL_NUMBER.fullmatch(value):
+        raise _error(value, "give it in hexadecimal, without leading zeros, such as 1f0a9c")
 
 
 def country(value: str) -> None:

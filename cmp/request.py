@@ -5,7 +5,7 @@ concerns. Building its body signs the proof of possession; nothing else here is 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -143,15 +143,23 @@ class SignCsr:
 class Revoke:
     """rr (RFC 9483, 4.2). A reason has to be there, if only to say that none is told."""
 
-    certificate: x509.Certificate
+    issuer: x509.Name
+    serial_number: int
     reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
     answered_by: ClassVar[type[Body]] = Rp
 
+    @classmethod
+    def of(
+        cls,
+        certificate: x509.Certificate,
+        reason: x509.ReasonFlags = x509.ReasonFlags.unspecified,
+    ) -> Self:
+        """Return the request to revoke a certificate that is at hand."""
+        return cls(certificate.issuer, certificate.serial_number, reason)
+
     def body(self, _: str) -> Rr:
-        template = CertTemplate(
-            issuer=self.certificate.issuer, serial_number=self.certificate.serial_number
-        )
+        template = CertTemplate(issuer=self.issuer, serial_number=self.serial_number)
         reason = x509.CRLReason(self.reason)
         return Rr((RevDetails(template, (x509.Extension(reason.oid, False, reason),)),))
 

@@ -88,6 +88,8 @@ CELERY_TASK_DEFAULT_QUEUE = "enroll"
 CELERY_TASK_ROUTES = {
     "certificates.dispatch": {"queue": "dispatch"},
     "certificates.scan_*": {"queue": "scan"},
+    "certificates.call_*": {"queue": "scan"},
+    "certificates.revoke": {"queue": "suspect"},  # where CAs that hang delay nobody
     "migrations_bulk.advance": {"queue": "scan"},
     "issuers.test_connection": {"queue": "suspect"},  # where CAs that hang delay nobody
     "issuers.*": {"queue": "scan"},
@@ -103,6 +105,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "certificates.scan_expiring",
         "schedule": 10.0,
         "options": {"expires": 20},
+    },
+    "revocations": {
+        "task": "certificates.call_revocations",
+        "schedule": 1.0,
+        "options": {"expires": 2},
     },
     "migrations": {
         "task": "migrations_bulk.advance",

@@ -7,7 +7,10 @@ Conflict
 ├── NothingToRenew          there is no valid certificate that could be renewed
 ├── CannotRecreate          the issuer lacks what the request would be signed with
 ├── StillReferred           other certificates need this one
-└── BeingDeleted            the certificate is on its way out
+├── BeingDeleted            the certificate is on its way out
+├── InUse                   a certificate that lies in its secret is not revoked
+├── IssuerGone              the issuer is no longer configured, so its CA cannot be asked
+└── Settled                 it has ended already
 """
 
 from typing import ClassVar
@@ -43,3 +46,15 @@ class StillReferred(Conflict):
 
 class BeingDeleted(Conflict):
     code = "BEING_DELETED"
+
+
+class InUse(Conflict):
+    code = "IN_USE"
+
+
+class IssuerGone(Conflict):
+    code = "ISSUER_GONE"
+
+
+class Settled(Conflict):
+    code = "SETTLED"

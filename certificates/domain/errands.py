@@ -141,6 +141,7 @@ def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:
             "sent_at": enrollment.sent_at,
             "reason": reason,
             "serial_number": serial_number,
+            "certificate_der": bytes(enrollment.certificate_der),
             "public_key_sha256": enrollment.public_key_sha256,
         },
     )

@@ -8,7 +8,7 @@ from django.db.models import TextChoices
 
 from certificates import metrics
 from certificates.fields import Undecryptable
-from certificates.models import Enrollment
+from certificates.models import Enrollment, Revocation
 from cmp import BadHttp, CmpError, Rejected
 from issuers.domain.channel import ConfigurationError
 from secretstore import SecretStoreError, Throttled
@@ -56,22 +56,27 @@ def failure_class(code: str) -> FailureClass | None:
 
 def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict[str, Any]:
     """Return the changes that remember a failure, release the row and plan its next try."""
+    return remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
+
+
+def remembered(
+    errand: Enrollment | Revocation, error: Exception, *, now: datetime
+) -> dict[str, Any]:
+    """Return what every kind of errand remembers of a failure."""
     text, due_at = str(error), now + settings.OCCM_RETRY_INTERVAL
     asked = error.retry_after if isinstance(error, BadHttp | Throttled) else None
     if asked is not None and now + asked > due_at:
         due_at = now + min(asked, LONGEST_PATIENCE)
         text = f"{text}{POSTPONED}{due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
     code: str = getattr(error, "code", UNEXPECTED)
-    metrics.failed(enrollment, failure_class=failure_class(code) or "", code=code)
+    metrics.failed(errand, failure_class=failure_class(code) or "", code=code)
     return {
         "error_code": code,
         "error": text,
         "fail_info": ", ".join(sorted(error.failures)) if isinstance(error, Rejected) else "",
-        "first_failed_at": enrollment.first_failed_at or now,
+        "first_failed_at": errand.first_failed_at or now,
         "last_failed_at": now,
-        "tries": enrollment.tries + 1,
-        "waiting_for": "",
-        "asked_at": None,
+        "tries": errand.tries + 1,
         "due_at": due_at,
         "leased_until": None,
     }

@@ -144,8 +144,8 @@ def needing_attention(*, now: datetime) -> CertificateQuerySet:
 
 
 def maybe_issued() -> int:
-    """Count the certificates that a CA may have issued although its answer was lost."""
-    return MaybeIssued.objects.count()
+    """Count the certificates that a CA may have issued unseen, and that nobody has dealt with."""
+    return MaybeIssued.objects.filter(resolved_at=None).count()
 
 
 def issuers(*, now: datetime) -> QuerySet[Any]:

@@ -91,7 +91,7 @@ REQUESTS: dict[type[Body], Request] = {
     Ip: Enroll(TEMPLATE, KEY),
     Cp: Certify(TEMPLATE, KEY),
     Kup: Update(TEMPLATE, KEY, OLD.certificate),
-    Rp: Revoke(OLD.certificate),
+    Rp: Revoke.of(OLD.certificate),
     GenP: Ask((InfoTypeAndValue(x509.ObjectIdentifier("1.3.6.1.5.5.7.4.17")),)),
 }
 

@@ -432,7 +432,7 @@ def test_a_no_to_the_certconf_ends_the_transaction(talk: Begin) -> None:
 
 
 def test_a_no_to_a_revocation_ends_the_transaction(talk: Begin) -> None:
-    conversation = talk(Revoke(OLD.certificate))
+    conversation = talk(Revoke.of(OLD.certificate))
     conversation.say()
 
     with pytest.raises(Rejected):

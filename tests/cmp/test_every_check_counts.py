@@ -463,7 +463,7 @@ CHECKS = [
     Check(
         "state it may lead to",
         " does not lead from ",
-        answered(Rp((WAIT,)), Revoke(OLD.certificate)),
+        answered(Rp((WAIT,)), Revoke.of(OLD.certificate)),
         instead(Transaction, "_move", lambda tx, state, _: setattr(tx, "state", state)),
     ),
     # the body
@@ -482,7 +482,7 @@ CHECKS = [
     Check(
         "one revocation status",
         "statuses answer one revocation request",
-        answered(Rp((YES, YES)), Revoke(OLD.certificate)),
+        answered(Rp((YES, YES)), Revoke.of(OLD.certificate)),
         without(acceptance.only_status, "statuses answer one revocation request"),
     ),
     Check(
@@ -500,7 +500,7 @@ CHECKS = [
     Check(
         "PKIStatus of a revocation response",
         "not today",
-        answered(Rp((NO,)), Revoke(OLD.certificate)),
+        answered(Rp((NO,)), Revoke.of(OLD.certificate)),
         instead(Transaction, "_fail", lambda *_: None),
     ),
     Check(

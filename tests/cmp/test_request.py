@@ -120,7 +120,7 @@ def test_update_names_the_certificate_it_replaces(talk: Begin) -> None:
 
 
 def test_revocation_names_certificate_and_reason(talk: Begin) -> None:
-    message = talk(Revoke(OLD.certificate, x509.ReasonFlags.superseded)).say()
+    message = talk(Revoke.of(OLD.certificate, x509.ReasonFlags.superseded)).say()
 
     assert isinstance(message.body, Rr)
     (details,) = message.body.details

@@ -196,13 +196,13 @@ def test_cr_p10cr_rr_and_genm_are_answered() -> None:
     assert signed.issued is not None
     assert signed.issued.certificate.public_key() == key.public_key()
     assert signed.issued.modifications == ()
-    revoked = tell(ca, Revoke(certified.issued.certificate), identity)
+    revoked = tell(ca, Revoke.of(certified.issued.certificate), identity)
     asked = tell(ca, Ask((InfoTypeAndValue(CA_CERTS),)), identity)
 
     assert revoked.state is State.DONE
     assert [item.type for item in asked.answers] == [CA_CERTS]
     with pytest.raises(Rejected, match="certRevoked"):
-        tell(ca, Revoke(certified.issued.certificate), identity)
+        tell(ca, Revoke.of(certified.issued.certificate), identity)
 
 
 @pytest.mark.parametrize("original_nonce", [False, True])

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 import secretstore
-from certificates.domain import dispatch, enroll, watch
+from certificates.domain import dispatch, enroll, revoke, watch
 from certificates.domain.dispatch import Call
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment
@@ -129,6 +129,12 @@ class Site:
         mine = enroll.claim(pk=call.enrollment, fence=call.fence, now=self.clock())
         if mine is not None:
             enroll.advance(mine, self.world)
+
+    def revoke(self) -> None:
+        """Have the revocations that are due taken up by workers."""
+        while taken := revoke.take(now=self.clock()):
+            for pk, fence in taken:
+                revoke.run(pk, fence, self.world)
 
     def look(self) -> None:
         """Look at the MANUAL certificates that are due for it."""

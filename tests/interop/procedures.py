@@ -130,7 +130,7 @@ def rr(subject: Subject) -> None:
     ask = subject.ask()
     old = subject.enrolled(ask, "revoked")
     subject.known.pop("revoked")
-    revoke = Revoke(old.certificate, x509.ReasonFlags.superseded)
+    revoke = Revoke.of(old.certificate, x509.ReasonFlags.superseded)
     by = old if isinstance(ask.peer, OpenSslMock) else subject.enrolled(ask, "occm")
     assert ask(revoke, by).state is State.DONE
     if not isinstance(ask.peer, OpenSslMock):
