@@ -4,12 +4,14 @@
 own queue entry. Rules for saving live in `domain.lifecycle`; here are columns and their vocabulary.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.deletion import Collector, ProtectedError
 
@@ -17,6 +19,8 @@ from certificates import validators
 from certificates.fields import EncryptedBinaryField
 from issuers.models import Issuer
 from issuers.validators import distinguished_name, namespace, object_name, secret_key, secret_name
+
+log = logging.getLogger(__name__)
 
 
 class Readiness(models.TextChoices):
@@ -435,9 +439,25 @@ class Enrollment(models.Model):
 
     def move(self, to: Phase, **changes: Any) -> None:
         """Go to phase `to`, still under our lease. The only way a phase changes."""
-        if to not in self.NEXT[self.phase]:
+        before = self.phase
+        if to not in self.NEXT[before]:
             raise ValueError(f"{self}: no way from here to {to}")
         self.keep(phase=to, **changes)
+        said = f", valid until {self.certificate.not_after}" if to == self.Phase.DELIVERED else ""
+        transaction.on_commit(partial(log.info, "%s: %s, was %s%s", self, to, before, said))
+
+    def facts(self) -> dict[str, object]:
+        """Return what a log line about it is found by."""
+        known = {
+            "certificate": self.certificate.name,
+            "issuer": self.issuer_name,
+            "enrollment": self.pk,
+            "procedure": self.kind,
+            "phase": self.phase,
+            "transaction_id": self.transaction_id,
+            "error_code": self.error_code,
+        }
+        return {name: value for name, value in known.items() if value}
 
     def keep(self, **changes: Any) -> None:
         """Write under our lease, or raise LeaseLost. A stop by the operator outlives `due_at`."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from time import sleep
 
 from celery import current_app, shared_task
+from structlog.contextvars import bound_contextvars
 
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
@@ -17,7 +18,7 @@ from certificates.domain import lifecycle, watch
 from certificates.domain import revoke as revoking
 from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
-from certificates.models import LeaseLost
+from certificates.models import Enrollment, LeaseLost
 from issuers.domain import channel
 
 BUSY = timedelta(milliseconds=900)  # how long one tick goes on while there is more to send
@@ -107,6 +108,11 @@ def advance(pk: int, fence: int) -> None:
     mine = enrolling.claim(pk=pk, fence=fence, now=clock())
     if mine is None:
         return
+    with bound_contextvars(errand=mine):  # what libraries log meanwhile is about it, too
+        _take_steps(mine, clock)
+
+
+def _take_steps(mine: Enrollment, clock: DatabaseClock) -> None:
     try:
         enrolling.advance(mine, World(clock, channel.secret_store(), channel.transport))
     except Exception as error:  # the one boundary where everything is caught

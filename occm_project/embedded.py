@@ -80,6 +80,7 @@ def fill(environ: MutableMapping[str, str]) -> DataFolder:
         "OCCM_SECRET_STORE": lambda: f"folder:{data.folder('secrets')}",
         "OCCM_METRICS_TOKEN_FILE": lambda: str(data.key("metrics_token", secrets.token_urlsafe)),
         "OCCM_METRICS_ADDRESS": lambda: "127.0.0.1",
+        "OCCM_LOG_FORMAT": lambda: "line",  # a person reads them
         "OCCM_SERVED_BY_HTTPS": lambda: "false",  # plain HTTP, to loopback only
         "ALLOWED_HOSTS": lambda: "localhost,127.0.0.1,[::1]",
         "STATIC_ROOT": lambda: str(data.path / "static"),

@@ -246,14 +246,19 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
+OCCM_LOG_FORMAT = env.str("OCCM_LOG_FORMAT", default="json")  # or line
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "occm_project.logs.OneLine"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "occm_project.logs.OneLine"},
+        "json": {"()": "occm_project.logs.as_json"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": OCCM_LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": env.str("OCCM_LOG_LEVEL", default="INFO")},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
+        "gunicorn.error": {"handlers": [], "propagate": True},  # of its workers
         "celery": {"level": "WARNING"},  # else each tick and wake-up call would have its lines
     },
 }

@@ -17,6 +17,7 @@ defaults = {
     "REDIS_URL": "memory://",
     "OCCM_SECRET_STORE": "folder:/nonexistent/occm-tests",
     "OCCM_FIELD_KEYS": "A" * 43 + "=",
+    "OCCM_LOG_FORMAT": "line",
 }
 for _name, _value in defaults.items():
     os.environ.setdefault(_name, _value)

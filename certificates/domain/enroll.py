@@ -47,8 +47,8 @@ def advance(enrollment: Enrollment, world: World) -> None:
 def _tell(enrollment: Enrollment) -> None:
     """Log where an enrollment stands now that it is left alone."""
     if enrollment.phase == Phase.DELIVERED:
-        log.info("%s: delivered, valid until %s", enrollment, enrollment.certificate.not_after)
-    elif enrollment.phase == Phase.FAILED:
+        return  # that move is told already
+    if enrollment.phase == Phase.FAILED:
         text = "%s: failed after %d tries: %s: %s"
         log.warning(text, enrollment, enrollment.tries, enrollment.error_code, enrollment.error)
     elif enrollment.due_at is None:

@@ -3,12 +3,15 @@
 Rows only. Whoever calls holds the certificate's row locked, or the enrollment's lease.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from cryptography import x509
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Q
 
 from certificates.domain.places import identity_keys
@@ -16,6 +19,7 @@ from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, MaybeIssued
 from issuers.models import Issuer
 
+log = logging.getLogger(__name__)
 Kind, Phase, Signer = Enrollment.Kind, Enrollment.Phase, Enrollment.Signer
 
 # What an enrollment asks for and where it puts it: frozen, so that an edit waits for the next one.
@@ -72,13 +76,23 @@ def open_one(
     if priority is not None:
         row.priority = priority
     row.save(force_insert=True)
+    _tell_of([row])
     return row
 
 
 def open_many(wanted: Iterable[tuple[Certificate, Enrollment.Kind, str]], *, now: datetime) -> int:
     """Open one for each certificate, of this kind and for this reason; return how many."""
     rows = [new(certificate, kind, reason, now) for certificate, kind, reason in wanted]
-    return len(Enrollment.objects.bulk_create(rows))
+    opened = Enrollment.objects.bulk_create(rows)
+    _tell_of(opened)
+    return len(opened)
+
+
+def _tell_of(opened: list[Enrollment]) -> None:
+    """Log what is opened, once it is."""
+    for row in opened:
+        told = partial(log.info, "%s: opened: %s", row, row.reason, extra={"errand": row})
+        transaction.on_commit(told)
 
 
 def emptied() -> dict[str, Any]:
@@ -123,6 +137,8 @@ def supersede(enrollment: Enrollment, *, reason: str, now: datetime) -> None:
     Enrollment.objects.filter(pk=enrollment.pk).update(
         **changes, waiting_for="", error=f"superseded: {reason}", error_code="SUPERSEDED"
     )
+    told = partial(log.info, "%s: abandoned: %s", enrollment, reason, extra={"errand": enrollment})
+    transaction.on_commit(told)
 
 
 def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:

@@ -180,7 +180,6 @@ def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> N
             "issued_at": now,
         }
         enrollment.move(Phase.ISSUED, **granted | ended | failures.overcome())
-        log.info("%s: issued", enrollment)
     else:
         exchange = enrollment.exchange | {"now": tx.snapshot()}
         enrollment.keep(exchange=exchange, state=str(tx.state), asked_at=None, **granted)

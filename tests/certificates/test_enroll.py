@@ -326,16 +326,21 @@ class TestTheLog:
         messages = [record.getMessage() for record in caplog.records]
         return [text.removeprefix(mine) for text in messages if text.startswith(mine)]
 
+    @pytest.mark.django_db(transaction=True)  # told is what was committed
     def test_of_success(self, site: Site, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         certificate = a_certificate(issuer=issuer)
 
         site.run()
 
-        asked, issued, delivered = self.lines(caplog, certificate)
-        assert asked == f"asked in transaction {site.errand(certificate).transaction_id}"
-        assert issued == "issued"
-        assert delivered == "delivered, valid until 2027-01-01 12:00:00+00:00"
+        assert self.lines(caplog, certificate) == [
+            "opened: registered",
+            "EXCHANGE, was NEW",
+            f"asked in transaction {site.errand(certificate).transaction_id}",
+            "ISSUED, was EXCHANGE",
+            "DELIVERING, was ISSUED",
+            "DELIVERED, was DELIVERING, valid until 2027-01-01 12:00:00+00:00",
+        ]
 
     def test_of_failure(self, site: Site, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")

@@ -39,6 +39,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     up = Up(folder / "data")
     up.environ |= {"OCCM_RETRY_INTERVAL_S": "2", "OCCM_MIGRATION_MAX_ATTEMPTS": "1"}
+    up.environ["OCCM_LOG_FORMAT"] = "json"
     with up, Prometheus(hurried(up.data / "prometheus.yml", folder), folder) as watcher:
         assert up.password is not None
         operator = Operator(up.url, up.password)
@@ -138,6 +139,25 @@ def test_what_is_deleted_is_gone_from_the_figures(watched: Watched) -> None:
     delete(watched, f"certificates/{watched.operator.certificates()[-1]['name']}/")
 
     agree(watched)
+
+
+def test_the_log_in_json_has_a_line_for_each_step_of_a_certificate(watched: Watched) -> None:
+    lines = re.findall(r"^ *worker \| (.*)$", watched.up.said, re.MULTILINE)
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    plain = [line for line in lines if not line.startswith("{")]
+    mine = [one for one in events if one.get("certificate") == "amf1"]
+
+    assert plain == []
+    assert len({one["enrollment"] for one in mine}) == 1
+    assert {one["issuer"] for one in mine} == {"demo-ca-1"}
+    moves = [one["event"] for one in mine if ", was " in one["event"]]
+    assert [text.split(": ")[2].split(",")[0] for text in moves] == [
+        "EXCHANGE",
+        "ISSUED",
+        "DELIVERING",
+        "DELIVERED",
+    ]
+    assert mine[-1]["transaction_id"] in "".join(one["event"] for one in mine)
 
 
 def agree(watched: Watched) -> None:
