@@ -162,7 +162,8 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
         raise
     now = world.clock()
     if enrollment.state != State.CONFIRMING or issuer.health.failing_since is not None:
-        health.answered(issuer, now=now, http_version=ca.http_version)
+        note = partial(health.answered, issuer, now=now, http_version=ca.http_version)
+        _persist(note, enrollment, world)
     tx.receive(answer, now=now)
     _persist(partial(_note_answer, enrollment, tx, now=now), enrollment, world)
     return tx.state is not State.DONE
@@ -200,7 +201,7 @@ def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
 
 
 def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) -> None:
-    """Write an answer that cannot be had again: if the database is away, until the lease ends."""
+    """Write with an answer in hand that cannot be had again: repeated until the lease ends."""
     while True:
         try:
             return write()

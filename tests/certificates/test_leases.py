@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from certificates.domain import enroll, lifecycle
 from certificates.models import Enrollment, MaybeIssued
@@ -156,6 +156,34 @@ class TestDatabaseAway:
 
         assert site.readiness(certificate) == "READY"
         assert site.clock() == NOW + timedelta(seconds=5)
+        assert site.cas[issuer.pk].count("ir") == 2
+
+    @pytest.mark.parametrize("answer", ["to the request", "to the certConf"])
+    def test_nothing_that_is_asked_of_it_then_costs_the_answer(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        site.clock.forward(minutes=1)  # so that an answer is worth a note
+        post, back_at = Line.post, [NOW]
+        answers = iter([answer == "to the request", answer == "to the certConf"])
+
+        def post_and_lose_the_database(line: Line, der: bytes) -> bytes:
+            der = post(line, der)
+            if next(answers):
+                back_at[0] = site.clock() + timedelta(seconds=5)
+            return der
+
+        def away(execute: Any, *details: Any) -> Any:
+            if site.clock() < back_at[0]:
+                raise OperationalError("the database system is shutting down")
+            return execute(*details)
+
+        monkeypatch.setattr(Line, "post", post_and_lose_the_database)
+        with connection.execute_wrapper(away):
+            site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert not MaybeIssued.objects.exists()
         assert site.cas[issuer.pk].count("ir") == 2
 
     def test_it_is_given_up_when_the_lease_ends(
