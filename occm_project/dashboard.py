@@ -19,6 +19,9 @@ from certificates.domain import figures
 from certificates.models import Readiness
 from issuers.admin.issuer import health_of
 from issuers.admin.pages import LIVE
+from migrations_bulk.admin.migration import STATES
+from migrations_bulk.domain.figures import progress
+from migrations_bulk.models import BulkMigration
 
 SHOWN: Final = 12  # concerns that the page lists before it only counts
 IDLE: Final = {  # why a certificate is listed for which nothing is under way
@@ -47,6 +50,8 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context |= _certificates(now)
     if request.user.has_perm("issuers.view_issuer"):
         context["issuers"] = [_issuer(row) for row in figures.issuers(now=now)]
+    if request.user.has_perm("migrations_bulk.view_bulkmigration"):
+        context["migration"] = _migration(now)
     return context
 
 
@@ -96,6 +101,19 @@ def _issuer(row: Any) -> dict[str, Any]:
         "issuer": row,
         "health": health_of(row),
         "identity": (standing.LEVELS[identity], identity) if identity else ("warn", "none"),
+    }
+
+
+def _migration(now: datetime) -> dict[str, Any] | None:
+    """Return the migration that was started last, and how far it is."""
+    latest = BulkMigration.objects.first()
+    if latest is None:
+        return None
+    state = BulkMigration.State(latest.state)
+    return {
+        "record": latest,
+        "badge": (STATES[state], state),
+        "progress": progress(latest, now=now),
     }
 
 

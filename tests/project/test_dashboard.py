@@ -1,6 +1,7 @@
 """The admin's first page and the guide's panels: right numbers, only for those who may see them."""
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from issuers.models import IssuerHealth
+from migrations_bulk.models import BulkMigration
 from tests.certificates.standings import failing, ready
 from tests.factories import a_certificate, an_identity, an_issuer
 from tests.pages import Page, logged_in
@@ -74,6 +76,20 @@ def test_the_first_page_tells_of_an_issuer_that_fails(admin: Client) -> None:
     IssuerHealth.objects.filter(pk=issuer.pk).update(failing_since=timezone.now(), error="refused")
 
     assert "ca-edge failing none 0" in text(admin.get(HOME))
+
+
+def test_the_first_page_shows_the_latest_migration_to_those_who_may_see_it(admin: Client) -> None:
+    now = timezone.now()
+    for moment in (now - timedelta(hours=1), now):
+        migration = BulkMigration.objects.create(
+            source_name="ca-old", destination_name="ca-new", state="ENDED", created_at=moment
+        )
+    for number, state in enumerate(("DONE", "DONE", "FAILED", "SKIPPED")):
+        migration.items.create(certificate_name=f"nf{number}", state=state)
+
+    assert "ENDED ca-old → ca-new 3 of 3 certificates 1 failed" in text(admin.get(HOME))
+    viewer = logged_in(a_user("view_certificate", is_staff=True))
+    assert "ca-old" not in viewer.get(HOME).text
 
 
 def test_an_empty_installation_says_what_to_do_first(admin: Client) -> None:
