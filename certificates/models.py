@@ -395,6 +395,7 @@ class Enrollment(models.Model):
     fail_info = models.CharField(max_length=400, blank=True)  # the CA's, by RFC 9810's bit names
     first_failed_at = models.DateTimeField(null=True, blank=True)
     last_failed_at = models.DateTimeField(null=True, blank=True)
+    setbacks = models.JSONField(default=list, blank=True)  # what failed, equal ones as one
     created_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
 
@@ -566,6 +567,19 @@ class Revocation(models.Model):
     def kind(self) -> str:
         """The procedure, beside the kinds of enrollments."""
         return "REVOKE"
+
+    def facts(self) -> dict[str, object]:
+        """Return what a log line about it is found by."""
+        known = {
+            "certificate": self.certificate_name,
+            "issuer": self.issuer_name,
+            "revocation": self.pk,
+            "procedure": self.kind,
+            "serial_number": self.serial_number,
+            "transaction_id": self.transaction_id,
+            "error_code": self.error_code,
+        }
+        return {name: value for name, value in known.items() if value}
 
     @property
     def ca(self) -> Issuer:

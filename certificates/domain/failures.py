@@ -15,6 +15,8 @@ from secretstore import SecretStoreError, Throttled
 
 UNEXPECTED: Final = "UNEXPECTED"
 POSTPONED: Final = " (not tried before "
+KEPT: Final = 10  # different setbacks of an errand, for its history
+KEPT_OF_EACH: Final = 500  # characters
 SHORT: Final = 120  # characters of an error that metrics carry
 LONGEST_PATIENCE: Final = timedelta(hours=1)  # whatever a CA or a cluster asks for
 
@@ -56,7 +58,20 @@ def failure_class(code: str) -> FailureClass | None:
 
 def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict[str, Any]:
     """Return the changes that remember a failure, release the row and plan its next try."""
-    return remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
+    changes = remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
+    return changes | {"setbacks": _with(enrollment.setbacks, changes, now)}
+
+
+def _with(setbacks: list[dict[str, Any]], failure: dict[str, Any], now: datetime) -> list[Any]:
+    """Return the setbacks with one more: equal ones are one, and only the latest are kept."""
+    what = {"code": failure["error_code"], "error": _lasting(failure["error"])[:KEPT_OF_EACH]}
+    same = [one for one in setbacks if what.items() <= one.items()]
+    others = [one for one in setbacks if one not in same]
+    count, first_at = 1, now.isoformat()
+    for one in same:
+        count, first_at = one["count"] + 1, one["first_at"]
+    new = what | {"count": count, "first_at": first_at, "last_at": now.isoformat()}
+    return [*others, new][-KEPT:]
 
 
 def remembered(
@@ -95,4 +110,8 @@ def overcome() -> dict[str, Any]:
 
 def in_short(error: str) -> str:
     """Return the start of a recorded error that stays the same from try to try (A14)."""
-    return error.partition(POSTPONED)[0][:SHORT]
+    return _lasting(error)[:SHORT]
+
+
+def _lasting(error: str) -> str:
+    return error.partition(POSTPONED)[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from django.db import IntegrityError, transaction
+from structlog.contextvars import bound_contextvars
 
 from certificates.domain import failures
 from certificates.domain.conflicts import InUse, Settled
@@ -140,7 +141,8 @@ def run(pk: int, fence: int, world: World) -> None:
     if row is None:
         return  # it was taken again, or withdrawn
     try:
-        _advance(row, world)
+        with bound_contextvars(errand=row):
+            _advance(row, world)
     except LeaseLost:
         log.info("%s: taken over by another worker, or withdrawn", row)
 
