@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from certificates.domain import lifecycle, rules
 from certificates.domain.failures import FailureClass, failure_class
-from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness
+from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness, Revocation
 from issuers.models import Issuer
 from issuers.serializers import Strings, TypesOnly
 
@@ -166,8 +166,72 @@ class MaybeIssuedSerializer(serializers.ModelSerializer[MaybeIssued]):
             "reason",
             "serial_number",
             "public_key_sha256",
+            "revocation",
+            "resolved_at",
+            "resolution",
         )
         read_only_fields = fields
+
+
+class RevokeSerializer(serializers.ModelSerializer[Revocation]):
+    """What to revoke. The serial number may be left out where `serial_number` is known."""
+
+    serial_number = serializers.CharField(
+        required=False, max_length=80, help_text="Hexadecimal, as the CA shows it."
+    )
+
+    class Meta:
+        model = Revocation
+        fields = ("serial_number", "issuer_dn", "reason")
+        extra_kwargs = {
+            "issuer_dn": {"help_text": "If it is another than that of the OCCM certificate."}
+        }
+
+
+class ResolveSerializer(serializers.Serializer[MaybeIssued]):
+    """What became of it."""
+
+    note = serializers.CharField(required=False, allow_blank=True, max_length=300)
+
+
+class RevocationSerializer(serializers.ModelSerializer[Revocation]):
+    """A certificate that its CA is asked to revoke, or was."""
+
+    error_class = serializers.SerializerMethodField(
+        help_text="Where to look for the cause; null when nothing failed."
+    )
+
+    class Meta:
+        model = Revocation
+        fields = (
+            "id",
+            "certificate_name",
+            "issuer_name",
+            "serial_number",
+            "issuer_dn",
+            "reason",
+            "why",
+            "state",
+            "outcome",
+            "tries",
+            "due_at",
+            "transaction_id",
+            "error_code",
+            "error",
+            "error_class",
+            "fail_info",
+            "first_failed_at",
+            "last_failed_at",
+            "created_at",
+            "closed_at",
+        )
+        read_only_fields = fields
+
+    @extend_schema_field(
+        serializers.ChoiceField(choices=FailureClass.choices, read_only=True, allow_null=True)
+    )
+    def get_error_class(self, row: Revocation) -> str | None:
+        return failure_class(row.error_code)
 
 
 class LeftSerializer(serializers.Serializer[lifecycle.Left]):

@@ -12,14 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from certificates.domain import lifecycle
-from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness
+from certificates.domain import lifecycle, revoke, unseen
+from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness, Revocation
 from certificates.serializers import (
     HEAVY,
     CertificateSerializer,
     EnrollmentSerializer,
     LeftSerializer,
     MaybeIssuedSerializer,
+    ResolveSerializer,
+    RevocationSerializer,
+    RevokeSerializer,
 )
 
 NOTHING = "NONE"
@@ -53,6 +56,16 @@ class CertificateFilter(django_filters.FilterSet):  # type: ignore[misc]
     ) -> QuerySet[Certificate]:
         failing = Exists(_errands().exclude(error_code=""))
         return found.filter(failing if value else ~failing)
+
+
+class MaybeIssuedFilter(django_filters.FilterSet):  # type: ignore[misc]
+    resolved = django_filters.BooleanFilter(
+        "resolved_at", "isnull", exclude=True, label="Whether it was dealt with."
+    )
+
+    class Meta:
+        model = MaybeIssued
+        fields = ("certificate_name", "issuer_name")
 
 
 @extend_schema_view(
@@ -130,13 +143,62 @@ class CertificateViewSet(viewsets.ModelViewSet[Certificate]):
         return Response(self.get_serializer(self.get_object()).data, status=202)
 
 
-class MaybeIssuedViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[MaybeIssued]):
+class MaybeIssuedViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[MaybeIssued]
+):
     """Certificates that a CA may have issued although no answer reached us."""
 
-    queryset = MaybeIssued.objects.order_by("-sent_at", "-pk")
+    queryset = MaybeIssued.objects.defer("certificate_der").order_by("-sent_at", "-pk")
     serializer_class = MaybeIssuedSerializer
-    filterset_fields = ("certificate_name", "issuer_name")
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_class = MaybeIssuedFilter
     search_fields = ("certificate_name", "issuer_name", "transaction_id", "serial_number")
+
+    @extend_schema(request=RevokeSerializer, responses={202: RevocationSerializer})
+    @action(detail=True, methods=["post"])
+    def revoke(self, request: Request, pk: str) -> Response:
+        """Have the CA asked to revoke it (rr), until it answers."""
+        asked = RevokeSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        row = unseen.revoke(self.get_object(), now=timezone.now(), **asked.validated_data)
+        return Response(RevocationSerializer(row).data, status=202)
+
+    @extend_schema(request=ResolveSerializer)
+    @action(detail=True, methods=["post"])
+    def resolve(self, request: Request, pk: str) -> Response:
+        """Note that it was dealt with elsewhere; nothing is asked of the CA."""
+        asked = ResolveSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        row = unseen.resolve(self.get_object(), now=timezone.now(), **asked.validated_data)
+        return Response(self.get_serializer(row).data)
+
+
+class RevocationViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Revocation]
+):
+    """Certificates that CAs are asked to revoke, or were."""
+
+    queryset = Revocation.objects.defer("certificate_der", "exchange").order_by(
+        "-created_at", "-pk"
+    )
+    serializer_class = RevocationSerializer
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_fields = ("state", "certificate_name", "issuer_name", "serial_number")
+    search_fields = ("certificate_name", "issuer_name", "serial_number", "transaction_id")
+
+    @extend_schema(request=None, responses={202: RevocationSerializer})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        """Ask the CA at once; again, where it refused or this was withdrawn."""
+        revoke.retry(self.get_object(), now=timezone.now())
+        return Response(self.get_serializer(self.get_object()).data, status=202)
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def withdraw(self, request: Request, pk: str) -> Response:
+        """Ask the CA no more."""
+        revoke.withdraw(self.get_object(), now=timezone.now())
+        return Response(self.get_serializer(self.get_object()).data)
 
 
 def _errands() -> QuerySet[Enrollment]:

@@ -239,6 +239,8 @@ SPECTACULAR_SETTINGS = {
         "Digest": "issuers.models.Digest",
         "BulkMigrationState": "migrations_bulk.models.BulkMigration.State",
         "MigrationItemState": "migrations_bulk.models.MigrationItem.State",
+        "RevocationState": "certificates.models.Revocation.State",
+        "RevocationReason": "certificates.models.Revocation.Reason",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

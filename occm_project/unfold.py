@@ -98,6 +98,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Enrollments", "history", "certificates.enrollment"),
                     _item("Maybe issued", "help", "certificates.maybeissued"),
+                    _item("Revocations", "block", "certificates.revocation"),
                     _item("Migrated certificates", "list_alt", ITEMS),
                 ],
             },

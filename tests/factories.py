@@ -4,13 +4,15 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from certificates.domain import lifecycle
-from certificates.models import Certificate, Enrollment
+from certificates.domain import lifecycle, revoke
+from certificates.models import Certificate, Enrollment, MaybeIssued, Revocation
 from tests.issuers.factories import NOW, an_issuer, issuer_spec
 
 __all__ = [
     "NOW",
     "a_certificate",
+    "a_maybe_issued",
+    "a_revocation",
     "an_enrollment",
     "an_identity",
     "an_issuer",
@@ -71,3 +73,28 @@ def an_enrollment(**fields: Any) -> Enrollment:
         setattr(row, name, value)
     row.save()
     return row
+
+
+def a_maybe_issued(**fields: Any) -> MaybeIssued:
+    """Return what a CA may have issued, of a request whose answer was lost."""
+    noted = {
+        "certificate_name": "gone",
+        "issuer_name": "ca1",
+        "transaction_id": f"{next(_n):032x}",
+        "sent_at": NOW,
+        "reason": "no answer within 30 s",
+        "public_key_sha256": "0" * 64,
+    }
+    return MaybeIssued.objects.create(**noted | fields)
+
+
+def a_revocation(*, now: datetime = NOW, **fields: Any) -> Revocation:
+    """Return what an issuer's CA is to revoke, due at once."""
+    asked: dict[str, Any] = {
+        "issuer": fields.get("issuer") or an_issuer(),
+        "certificate_name": "gone",
+        "serial_number": f"{next(_n):x}",
+        "why": "superseded",
+        "due_at": now,
+    }
+    return revoke.open_one(now=now, **asked | fields)

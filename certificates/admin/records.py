@@ -1,4 +1,4 @@
-"""Past and present errands, and what a CA may have issued unseen: lists to read, never to edit."""
+"""Past and present errands to CAs: a list to read, never to edit."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
-from certificates.models import Enrollment, MaybeIssued
+from certificates.models import Enrollment
 from certificates.serializers import HEAVY
+from issuers.admin.pages import Addressed
 from issuers.admin.values import EMPTY
 
 
-class Records(ModelAdmin):  # type: ignore[misc]
+class Records(Addressed):
     """A list to read. Nobody adds, changes or deletes a record by hand."""
 
     actions = None
-    list_display_links = None
+    list_display_links: tuple[str, ...] | None = None
     list_filter_submit = True
     list_fullwidth = True
     list_per_page = 50
@@ -89,17 +89,3 @@ class EnrollmentAdmin(Records):
             enrollment.error_code,
             enrollment.error,
         )
-
-
-@admin.register(MaybeIssued)
-class MaybeIssuedAdmin(Records):
-    list_display = (
-        "certificate_name",
-        "issuer_name",
-        "sent_at",
-        "reason",
-        "serial_number",
-        "transaction_id",
-    )
-    search_fields = ("certificate_name", "issuer_name", "transaction_id", "serial_number")
-    date_hierarchy = "sent_at"

@@ -44,7 +44,29 @@ class ViewList(ChangeList):  # type: ignore[misc]
         return reverse(name, args=(quote(result.pk),), current_app=self.model_admin.admin_site.name)
 
 
-class LiveList(ModelAdmin):  # type: ignore[misc]
+class Addressed(ModelAdmin):  # type: ignore[misc]
+    """Pages of our own beside Django's, at addresses made like Django's."""
+
+    def seen(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the object if there is one and the user may view it."""
+        obj = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, obj):
+            raise PermissionDenied
+        if obj is None:
+            raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
+        return obj
+
+    def _url(self, route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+        full = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        address: URLPattern = path(route, self.admin_site.admin_view(view), name=full)
+        return address
+
+    def _page(self, name: str, *args: Any) -> str:
+        full = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return reverse(full, args=[quote(arg) for arg in args])
+
+
+class LiveList(Addressed):
     """A list that keeps itself up to date: the page asks for it alone every few seconds."""
 
     change_list_template = "occm/change_list.html"
@@ -234,15 +256,6 @@ class OperatorAdmin(LiveList):
             "may_delete": self.has_delete_permission(request, obj),
         }
 
-    def seen(self, request: HttpRequest, object_id: str) -> Any:
-        """Return the object if there is one and the user may view it."""
-        obj = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, obj):
-            raise PermissionDenied
-        if obj is None:
-            raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
-        return obj
-
     def describe(
         self, obj: Any, *, without: frozenset[str] = frozenset()
     ) -> Iterator[tuple[Group, list[tuple[str, SafeString | str]]]]:
@@ -292,14 +305,3 @@ class OperatorAdmin(LiveList):
         self.log_deletions(request, [obj])
         messages.success(request, told or f"{capfirst(self.opts.verbose_name)} {name} is deleted.")
         return HttpResponseRedirect(self._page("changelist"))
-
-    # Addresses
-
-    def _url(self, route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
-        full = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-        address: URLPattern = path(route, self.admin_site.admin_view(view), name=full)
-        return address
-
-    def _page(self, name: str, *args: Any) -> str:
-        full = f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}"
-        return reverse(full, args=[quote(arg) for arg in args])

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-from certificates.models import MaybeIssued
 from tests.browser.conftest import Open
 from tests.certificates.standings import failing, ready
-from tests.factories import NOW, a_certificate, an_identity
+from tests.factories import a_certificate, a_maybe_issued, a_revocation, an_identity
 from tests.issuers.factories import an_issuer
 
 SERIOUS = {"serious", "critical"}
@@ -26,6 +25,9 @@ PAGES = (
     "/admin/certificates/certificate/{certificate}/delete/",
     "/admin/certificates/enrollment/",
     "/admin/certificates/maybeissued/",
+    "/admin/certificates/maybeissued/{entry}/view/",
+    "/admin/certificates/revocation/",
+    "/admin/certificates/revocation/{revocation}/view/",
     "/admin/certificates/expirytime/",
     "/admin/certificates/readinessstatus/",
     "/admin/system/",
@@ -39,19 +41,17 @@ def test_axe_finds_nothing_serious_on_any_page(open_page: Open, dark: bool) -> N
     certificate = failing(a_certificate(issuer=issuer, dns_names=["a.example.org"]))
     ready(issuer=issuer, days=-3)
     ready(issuer=issuer, days=3)
-    MaybeIssued.objects.create(
-        certificate_name="gone",
-        issuer_name="ca1",
-        transaction_id="00" * 16,
-        sent_at=NOW,
-        reason="no answer",
-        public_key_sha256="0" * 64,
-    )
+    ids = {
+        "issuer": issuer.pk,
+        "certificate": certificate.pk,
+        "entry": a_maybe_issued().pk,
+        "revocation": a_revocation(issuer=issuer).pk,
+    }
     page = open_page("/admin/", dark=dark)
     found = []
 
     for path in PAGES:
-        page.goto(path.format(issuer=issuer.pk, certificate=certificate.pk))
+        page.goto(path.format(**ids))
         page.wait_for_function("document.getElementById('main').getAttribute('role') === 'main'")
         found += [f"{path} {each}" for each in serious(Axe().run(page).response["violations"])]
 

@@ -12,11 +12,11 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from certificates.models import Certificate, Enrollment, MaybeIssued, Output
+from certificates.models import Certificate, Enrollment, MaybeIssued, Output, Revocation
 from issuers.models import Issuer, IssuerHealth
 from migrations_bulk.models import BulkMigration, MigrationError, MigrationItem
 from tests.certificates.standings import failing, ready
-from tests.factories import an_identity
+from tests.factories import a_revocation, an_identity
 from tests.pages import logged_in, text
 from tests.project.clients import a_user
 
@@ -29,12 +29,14 @@ OURS: tuple[Any, ...] = (
     Output,
     Enrollment,
     MaybeIssued,
+    Revocation,
     User,
     Group,
 )
 ACTIONS = {
     *("retry", "renew", "recreate", "stop"),
     *("pause", "resume", "go-on", "retry-failed", "roll-back"),
+    *("revoke", "resolve", "again", "withdraw"),
 }
 OUT_OF_THE_ADMIN = {"logout"}  # by POST only, in Django
 
@@ -52,6 +54,7 @@ def something_of_everything() -> None:
     )
     migration.items.create(certificate_name="gone", state="FAILED", reason="no answer")
     a_user(username="somebody")
+    a_revocation()
     MaybeIssued.objects.create(
         certificate_name="gone",
         issuer_name="ca1",
@@ -148,6 +151,7 @@ def test_staff_without_permissions_sees_nothing_of_ours() -> None:
         Certificate,
         Enrollment,
         MaybeIssued,
+        Revocation,
         User,
         Group,
     ):
