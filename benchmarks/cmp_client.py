@@ -77,7 +77,7 @@ class Client:
         self, credentials: MacCredentials | SignatureCredentials, subject: str
     ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
-        template = CertTemplate(subject=parse_name(subject), public_key=key.public_key())
+        template = CertTemplate(subject=parse_name(subject))
         now = datetime.now(UTC)
         tx = Transaction.begin(
             Enroll(template, key),

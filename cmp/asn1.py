@@ -272,13 +272,18 @@ class _Elements:
     items: list[TLV]
 
 
-def wrap(tag: int, content: bytes) -> bytes:
-    """Return DER of one element: identifier octet `tag`, minimal length, `content`."""
+def element(identifier: bytes, content: bytes) -> bytes:
+    """Return DER of one element: its identifier octets, minimal length, `content`."""
     size = len(content)
     if size < 0x80:
-        return bytes((tag, size)) + content
+        return identifier + bytes((size,)) + content
     octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + content
+    return identifier + bytes((0x80 | len(octets),)) + octets + content
+
+
+def wrap(tag: int, content: bytes) -> bytes:
+    """Return DER of one element whose only identifier octet is `tag`."""
+    return element(bytes((tag,)), content)
 
 
 def sequence_of(content: bytes) -> bytes:
@@ -307,4 +312,4 @@ def elements(der: bytes) -> list[TLV]:
 
 
 def bytes_of(tlv: TLV) -> bytes:
-    return encode_der(tlv)
+    return element(tlv.tag_bytes, bytes(tlv.data))

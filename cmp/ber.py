@@ -7,6 +7,7 @@ is then verified over the very bytes that are read. (pyasn1 was tried for this: 
 and with the schemas of pyasn1-modules it cannot read what is most common, indefinite lengths.)
 """
 
+from cmp import asn1
 from cmp.errors import Malformed
 
 MAX_DEPTH = 64  # the deepest element of a PKIMessage lies some 20 levels down
@@ -119,9 +120,4 @@ def _merge(string: int, parts: list[_Part]) -> bytes:
 
 
 def _join(part: _Part) -> bytes:
-    identifier, content = part
-    size = len(content)
-    if size < 0x80:
-        return identifier + bytes((size,)) + content
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return identifier + bytes((0x80 | len(octets),)) + octets + content
+    return asn1.element(*part)

@@ -8,9 +8,12 @@ environment play no part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from base64 import b64encode
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from time import monotonic, time
 from typing import Self, cast
@@ -40,6 +43,8 @@ CONTENT_TYPE = "application/pkixcmp"  # exactly this, without parameters: RFC 98
 MAX_ANSWER = 1 << 20  # bytes
 URL_SAFE = "/?:@!$&'()*+,;=~%"  # RFC 3986, 3.3 and 3.4; % because what is quoted stays so
 EXCERPT = 120  # characters of an answer that is no PKIMessage
+
+log = logging.getLogger(__name__)
 
 
 class HttpTransport:
@@ -79,14 +84,21 @@ class HttpTransport:
         CA that hangs up may have processed it, so there the next transaction does the switch.
         """
         self._trip.ends = monotonic() + self._timeout.total_seconds()
+        self._log("is asked", der)
         version = self.http_version or "1.0"
         answer = self._ask(der, version)
         if answer.refuses(version):
             version = _other(version)
             answer = self._ask(der, version)
         message = answer.pki_message()
+        self._log("answered", message)
         self.http_version = version
         return message
+
+    def _log(self, what: str, der: bytes) -> None:
+        """Log a message for `python -m cmp -`, where DEBUG is wanted."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s: %s", self._url.netloc, what, b64encode(der).decode())
 
     def connect(self) -> str:
         """Connect to the CA, ask it nothing, and say in words what is there.
@@ -128,26 +140,25 @@ class _Answer:
     status: int
     speaks_1_1: bool
     headers: CaseInsensitiveDict[str]
-    content: bytes = b""
+    content: bytes
 
     @classmethod
     def read(cls, response: Response, url: SplitResult) -> Self:
         raw = cast("HTTPResponse", response.raw)
-        answer = cls(url.netloc, response.status_code, raw.version == 11, response.headers)
+        content = b""
         try:
             content = raw.read(MAX_ANSWER + 1)
             if len(content) <= MAX_ANSWER and raw.length:
                 raise IncompleteRead(content, raw.length)
         except (HTTPException, OSError):
-            if answer.is_pkixcmp:
+            if _is_pkixcmp(response.headers):
                 raise
-            return answer  # its status says enough
-        return replace(answer, content=content)
+            content = b""  # the status says enough
+        return cls(url.netloc, response.status_code, raw.version == 11, response.headers, content)
 
     @property
     def is_pkixcmp(self) -> bool:
-        media_type, _, _ = self.headers.get("Content-Type", "").partition(";")
-        return media_type.strip().lower() == CONTENT_TYPE
+        return _is_pkixcmp(self.headers)
 
     def refuses(self, version: HttpVersion) -> bool:
         """Whether it says that the other HTTP version is wanted, which no CA processes first."""
@@ -180,6 +191,11 @@ class _Answer:
         return f"({media_type}): {one_line(text, EXCERPT)}"
 
 
+def _is_pkixcmp(headers: CaseInsensitiveDict[str]) -> bool:
+    media_type, _, _ = headers.get("Content-Type", "").partition(";")
+    return media_type.strip().lower() == CONTENT_TYPE
+
+
 def _request(url: SplitResult, der: bytes, version: HttpVersion) -> PreparedRequest:
     request = PreparedRequest()
     request.method, request.url, request.body = "POST", url.geturl(), der
@@ -196,6 +212,7 @@ def _request(url: SplitResult, der: bytes, version: HttpVersion) -> PreparedRequ
     return request
 
 
+@lru_cache(maxsize=256)
 def _checked(url: str, tls: TlsTrust | None) -> SplitResult:
     """Return the URL in ASCII, without what does not travel. Raises LocalError."""
     try:

@@ -145,9 +145,10 @@ def _path(
     failure: _NoPathError | None = None
     for _ in range(MAX_DETOURS):
         try:
+            subject = crypto.X509.from_cryptography(leaf)  # seen once: not worth remembering
             untrusted = [_openssl(helper) for helper in helpers]
             store = _store(anchors, now, partial=partial)
-            found = crypto.X509StoreContext(store, _openssl(leaf), untrusted).get_verified_chain()
+            found = crypto.X509StoreContext(store, subject, untrusted).get_verified_chain()
         except crypto.X509StoreContextError as error:
             failed = error.certificate.to_cryptography()
             failure = failure or _NoPathError(failed, _why(failed, error))

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -861,3 +862,19 @@ def test_equal_trust_stores_share_a_context_and_other_settings_have_their_own(
 def test_an_empty_tls_trust_store_is_refused() -> None:
     with pytest.raises(LocalError, match="TLS trust store"):
         HttpTransport("https://ca.example/", tls=TlsTrust(()), message_timeout=PLENTY)
+
+
+def test_messages_are_logged_in_base64_where_debug_is_wanted(
+    start: Start, speak: Speak, caplog: pytest.LogCaptureFixture
+) -> None:
+    ca = start(answering(http(), http()))
+
+    with caplog.at_level("INFO", "cmp.http"):
+        speak(ca.url()).post(MESSAGE)
+    assert not caplog.records
+
+    with caplog.at_level("DEBUG", "cmp.http"):
+        speak(ca.url()).post(MESSAGE)
+    asked, answered = (record.getMessage() for record in caplog.records)
+    assert asked == f"127.0.0.1:{ca.port} is asked: {b64encode(MESSAGE).decode()}"
+    assert answered == f"127.0.0.1:{ca.port} answered: {b64encode(ANSWER).decode()}"
