@@ -12,12 +12,12 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, Exists, F, Q, Value, When
 from django.db.models.deletion import Collector, ProtectedError
 
 from certificates import validators
 from certificates.fields import EncryptedBinaryField
-from issuers.models import Issuer
+from issuers.models import Issuer, SecretStoreHealth
 from issuers.validators import distinguished_name, namespace, object_name, secret_key, secret_name
 
 log = logging.getLogger(__name__)
@@ -287,9 +287,15 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         self, *, pk: int, fence: int, now: datetime, leased_until: datetime
     ) -> "Enrollment | None":
         """Lease the row under the fence a wake-up call was sent for; None if it was taken."""
-        mine = self.due(now=now).filter(pk=pk, fence=fence)
-        won = mine.update(fence=F("fence") + 1, leased_until=leased_until, called_until=None)
-        return self.select_related("certificate", "issuer__health").get(pk=pk) if won else None
+        free = self.due(now=now).filter(pk=pk, fence=fence)
+        won = free.update(fence=F("fence") + 1, leased_until=leased_until, called_until=None)
+        if not won:
+            return None
+        failing = SecretStoreHealth.objects.filter(failing_since__isnull=False)
+        rows = self.select_related("certificate", "issuer__health").annotate(known=Exists(failing))
+        mine = rows.get(pk=pk)
+        mine.store_fails = vars(mine)["known"]
+        return mine
 
 
 def _over(column: str, now: datetime) -> Q:
@@ -362,6 +368,7 @@ class Enrollment(models.Model):
     reason = models.CharField(max_length=300)  # why it was opened, for the history
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.NEW)
     priority = models.PositiveSmallIntegerField(choices=Priority, default=Priority.CREATE)
+    needed_by = models.DateTimeField(null=True, blank=True)  # notAfter of what it replaces
     signer = models.CharField(max_length=8, choices=Signer)
     request = models.JSONField()  # what is asked for and where it goes, frozen at the start
 
@@ -400,6 +407,7 @@ class Enrollment(models.Model):
     closed_at = models.DateTimeField(null=True, blank=True)
 
     objects = EnrollmentQuerySet.as_manager()
+    store_fails = False  # of a claimed one: whether the secret store was known to
 
     class Meta:
         ordering = ("-created_at", "-pk")

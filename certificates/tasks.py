@@ -23,6 +23,7 @@ from issuers.domain import channel
 
 BUSY = timedelta(milliseconds=900)  # how long one tick goes on while there is more to send
 PAUSE_S = 0.1
+IDLE = 4  # a dispatcher rests so many times as long as a tick took
 SCAN = 100  # errands opened at once: certificates are locked no longer than that takes
 SCANNING = timedelta(seconds=5)  # how long one scan goes on while there is more to open
 LOOKS = 100
@@ -36,13 +37,16 @@ def dispatch() -> None:
     clock = DatabaseClock()
     until = clock() + BUSY
     lifecycle.finish_deletions(now=clock())
-    while calls := dispatching.tick(now=clock()):
+    while True:
+        began = clock()
+        calls = dispatching.tick(now=began)
         for call in calls:
             task = current_app.tasks[call.task]
             task.apply_async((call.enrollment, call.fence), queue=call.queue)
-        if clock() >= until:
+        now = clock()
+        if now >= until or not (calls or calls.more):
             break
-        sleep(PAUSE_S)
+        sleep(max(PAUSE_S, (now - began).total_seconds() * IDLE))
 
 
 @shared_task(name="certificates.enroll")

@@ -318,7 +318,39 @@ class Issuer(models.Model):
         return tuple(f.name for f in cls._meta.concrete_fields if isinstance(f, models.JSONField))
 
 
-class IssuerHealth(models.Model):
+class Breaker(models.Model):
+    """How something that is asked over the network has been answering.
+
+    Open from so many failures in a row (`probe_at` is set) to the next answer: meanwhile one probe
+    an interval is sent, and whatever else there is waits. `domain.health` writes what workers see,
+    the dispatcher sends probes.
+    """
+
+    failing_since = models.DateTimeField(null=True, blank=True)  # first failure since an answer
+    failures = models.PositiveIntegerField(default=0)  # since then
+    error = models.TextField(blank=True)
+    probe_at = models.DateTimeField(null=True, blank=True)  # open: when to probe next
+    probe = models.PositiveBigIntegerField(null=True, blank=True)  # the enrollment that is one
+    recovered_at = models.DateTimeField(null=True, blank=True)  # when it was closed again
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_open(self) -> bool:
+        return self.probe_at is not None
+
+
+class SecretStoreHealth(Breaker):
+    """The one row about the secret store; whoever calls to what writes secrets holds it locked."""
+
+    ONLY = 1
+
+    def __str__(self) -> str:
+        return "health of the secret store"
+
+
+class IssuerHealth(Breaker):
     """What workers found out about an issuer; a row of its own, so that edits never wait for it."""
 
     issuer = models.OneToOneField(Issuer, models.CASCADE, primary_key=True, related_name="health")
@@ -327,8 +359,7 @@ class IssuerHealth(models.Model):
     look_due_at = models.DateTimeField(db_index=True)
     warnings = models.JSONField(default=list, blank=True)  # one sentence each
     answered_at = models.DateTimeField(null=True, blank=True)  # last answer of the CA
-    failing_since = models.DateTimeField(null=True, blank=True)  # first failure since that answer
-    error = models.TextField(blank=True)
+    paced_until = models.DateTimeField(null=True, blank=True)  # requests granted last until then
     # "Test connection": due while an operator waits for it
     test_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     tested_at = models.DateTimeField(null=True, blank=True)

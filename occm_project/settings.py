@@ -67,6 +67,7 @@ OCCM_TLS_IGNORE_CRITICAL_EXTENSIONS_CHECK = env.bool(
 OCCM_TLS_MIN_VERSION = env.str("OCCM_TLS_MIN_VERSION", default="1.2")
 OCCM_TLS_CIPHERS = env.str("OCCM_TLS_CIPHERS", default="")
 OCCM_TLS_GROUPS = env.str("OCCM_TLS_GROUPS", default="")
+OCCM_ISSUER_REQUESTS_PER_SECOND = env.float("OCCM_ISSUER_REQUESTS_PER_SECOND", default=0)  # 0: any
 OCCM_ISSUER_REQUESTS_IN_FLIGHT = env.int("OCCM_ISSUER_REQUESTS_IN_FLIGHT", default=20)
 OCCM_WORKER_SLOTS = env.int("OCCM_WORKER_SLOTS", default=50)  # threads of all workers together
 OCCM_ALIVE_FILE = env.str("OCCM_ALIVE_FILE", default="")  # touched by workers and beat

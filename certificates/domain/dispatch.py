@@ -1,38 +1,33 @@
 """Which due rows workers are called to now. The only place that sends work.
 
 Rows are chosen per issuer before anything is limited, so that a thousand rows of one issuer do not
-hide the first of another. The locks on the issuers' health rows are what makes two beats harmless:
-an issuer whose row another tick holds is left to that one.
-
-An issuer has at most its budget of rows in flight, and never more than there are slots left: with
-n issuers that hang at once, each holds a share, and one share stays free for the next (A1). Those
-known to be suspect share a small pool.
+hide the first of another; `budgets` says how many, `breakers` whom to leave alone. The locks on the
+issuers' health rows, and on that of the secret store, are what makes two beats harmless: whatever
+another tick holds is left to that one.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Count, F, IntegerField, Q, Value, When, Window
+from django.db.models import Case, Count, DateTimeField, F, IntegerField, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 
-from certificates.domain import identity
+from certificates.domain import breakers, budgets, identity
+from certificates.domain.breakers import WRITING, Breakers
+from certificates.domain.budgets import Room
 from certificates.domain.errands import signed_by_identity
-from certificates.models import Enrollment
+from certificates.models import Enrollment, EnrollmentQuerySet
 from cmp import State
-from issuers.models import IssuerHealth
 
-Kind, Phase = Enrollment.Kind, Enrollment.Phase
+Kind, Phase, Priority = Enrollment.Kind, Enrollment.Phase, Enrollment.Priority
 
 CALL = timedelta(seconds=10)  # how long a wake-up may be on its way before it is repeated
 CALL_AGAIN = timedelta(seconds=60)  # nobody came at first: workers are away, or busy
 STALLED = timedelta(seconds=5)  # a message out for longer makes its issuer suspect
-SUSPECT_SHARE = 5  # suspect issuers share one in so many slots
-WRITING = (Phase.ISSUED, Phase.DELIVERING)
 CONFIRM_NEXT = (State.GRANTED, State.CONFIRMING, State.REFUSING)
 POLL_NEXT = (State.WAITING, State.POLLED)
 
@@ -47,6 +42,12 @@ class Call:
     queue: str
 
 
+class Calls(list[Call]):
+    """The calls of one tick; `more` tells that rows were held back by a budget."""
+
+    more = False
+
+
 class _Due(NamedTuple):
     """What is to be known of a row to call for it."""
 
@@ -56,6 +57,7 @@ class _Due(NamedTuple):
     phase: str
     state: str
     kind: str
+    priority: int
     called_until: datetime | None
 
     @property
@@ -63,46 +65,30 @@ class _Due(NamedTuple):
         """Whose turns it waits for: its issuer's, or the secret store's."""
         return None if self.phase in WRITING else self.issuer_id
 
-
-@dataclass
-class _Room:
-    """How much may still be called to, by issuer; None stands for the secret store."""
-
-    in_flight: Counter[int | None]
-    suspects: frozenset[int]
-
-    def take(self, issuer: int | None) -> bool:
-        """Take one place, if there is one."""
-        free = settings.OCCM_WORKER_SLOTS - self.in_flight.total()
-        if issuer in self.suspects:
-            pool = max(1, settings.OCCM_WORKER_SLOTS // SUSPECT_SHARE)
-            free = min(free, pool - sum(self.in_flight[one] for one in self.suspects))
-        if self.in_flight[issuer] >= min(_budget(issuer), free):
-            return False
-        self.in_flight[issuer] += 1
-        return True
+    @property
+    def requests(self) -> int:
+        """How many the CA may get before the row waits again: it may grant, then we confirm."""
+        if self.phase in WRITING:
+            return 0
+        return 1 if self.state in CONFIRM_NEXT else 2
 
 
 @transaction.atomic
-def tick(*, now: datetime) -> list[Call]:
+def tick(*, now: datetime) -> Calls:
     """Mark the rows whose turn it is as called, and return the calls to send after commit."""
     due = Enrollment.objects.due(now=now).uncalled(now=now)
     issuers = set(due.order_by().values_list("issuer_id", flat=True).distinct())
     if not issuers:
-        return []
-    health = IssuerHealth.objects.select_for_update(skip_locked=True).filter(pk__in=issuers)
-    failing = {row.pk: row.failing_since is not None for row in health}
-    _let_wait(failing, now=now)
-    room, suspects = _room(failing, now=now)
-    chosen = _take_turns(_candidates(failing, now=now), room)
-    return _mark(chosen, suspects, now=now)
-
-
-def _budget(issuer: int | None) -> int:
-    """Return how many rows of an issuer, or None: that write secrets, may be in flight."""
-    slots: int = settings.OCCM_WORKER_SLOTS
-    each: int = settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
-    return slots // 2 if issuer is None else min(slots, each)
+        return Calls()
+    askable = breakers.askable(breakers.hold(issuers), now=now)
+    if not askable:
+        return Calls()
+    _let_wait([pk for pk in askable if pk is not None], now=now)
+    room = _room(askable, now=now)
+    chosen, more = _take_turns(_queues(askable, due), room)
+    calls = _mark(chosen, room, now=now)
+    calls.more = more
+    return calls
 
 
 def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
@@ -113,57 +99,78 @@ def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
         new.filter(issuer=issuer).update(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN)
 
 
-def _room(failing: dict[int, bool], *, now: datetime) -> tuple[_Room, frozenset[int]]:
+def _room(askable: Breakers, *, now: datetime) -> Room:
     flying = Enrollment.objects.in_flight(now=now).order_by()
     in_flight: Counter[int | None] = Counter()
     counts = flying.values_list("issuer_id", "phase").annotate(Count("pk"))
     for issuer, phase, count in counts:
         in_flight[None if phase in WRITING else issuer] += count
     stalled = flying.filter(asked_at__lte=now - STALLED).values_list("issuer_id", flat=True)
-    suspects = {issuer for issuer, is_failing in failing.items() if is_failing}
+    suspects = {pk for pk, it in askable.items() if pk is not None and it.failing_since is not None}
     suspects.update(issuer for issuer in stalled if issuer is not None)
-    return _Room(in_flight, frozenset(suspects)), frozenset(suspects)
+    return Room(now, askable, in_flight, frozenset(suspects))
 
 
-def _candidates(issuers: Iterable[int], *, now: datetime) -> dict[int | None, list[_Due]]:
-    """Return the first due rows of each issuer, in the order of their turns."""
+def _queues(askable: Breakers, due: EnrollmentQuerySet) -> dict[int | None, list[_Due]]:
+    """Return what may be called to, in the order of turns; of what is being probed one row."""
+    asking = due.exclude(phase__in=WRITING).filter(issuer__in=[pk for pk in askable if pk])
+    writing = due.filter(phase__in=WRITING) if None in askable else due.none()
+    store = askable.get(None)
+    if store is not None and store.is_open:
+        probes = _read(breakers.in_turn(store, asking | writing)[:1])
+        return {row.queue: [row] for row in probes}
+    probed = {pk: it for pk, it in askable.items() if it.is_open}
+    found = _in_turn(asking.exclude(issuer__in=probed) | writing)
+    for issuer, breaker in probed.items():
+        found[issuer] = _read(breakers.in_turn(breaker, asking.filter(issuer=issuer))[:1])
+    return found
+
+
+def _in_turn(due: EnrollmentQuerySet) -> dict[int | None, list[_Due]]:
+    """Return the first of these rows of each issuer, in the order of their turns."""
     writing = Q(phase__in=WRITING)
     rank = Case(
         When(writing | Q(state__in=CONFIRM_NEXT), then=Value(0)),
         When(state__in=POLL_NEXT, then=Value(1)),
-        default=F("priority"),
+        default=Value(2),
         output_field=IntegerField(),
     )
     store = Case(When(writing, then=Value(1)), default=Value(0), output_field=IntegerField())
-    turn = Window(RowNumber(), partition_by=("issuer", store), order_by=("rank", "due_at", "pk"))
-    rows = (
-        Enrollment.objects.due(now=now)
-        .uncalled(now=now)
-        .filter(issuer__in=issuers)
-        .annotate(rank=rank, turn=turn)
-        .filter(turn__lte=max(_budget(None), _budget(0)))
-        .order_by("rank", "turn")
+    needed_by = Case(
+        When(priority=Priority.RENEWAL, then=F("needed_by")), output_field=DateTimeField()
     )
+    order = ("rank", "priority", needed_by.asc(nulls_last=True), "due_at", "pk")
+    turn = Window(RowNumber(), partition_by=("issuer", store), order_by=order)
+    rows = due.annotate(rank=rank, turn=turn).filter(turn__lte=budgets.most())
     found: dict[int | None, list[_Due]] = defaultdict(list)
-    for values in rows.values_list(*_Due._fields):
-        row = _Due(*values)
+    for row in _read(rows.order_by("rank", "priority", "turn")):
         found[row.queue].append(row)
     return found
 
 
-def _take_turns(queues: dict[int | None, list[_Due]], room: _Room) -> list[_Due]:
-    """Let the issuers take one row each in turn, until there is no room for any."""
+def _read(rows: Any) -> list[_Due]:
+    return [_Due(*values) for values in rows.values_list(*_Due._fields)]
+
+
+def _take_turns(queues: dict[int | None, list[_Due]], room: Room) -> tuple[list[_Due], bool]:
+    """Let the issuers take one row each in turn, until there is no room for any.
+
+    Say too whether there will be room for more soon: not where somebody hangs.
+    """
     chosen: list[_Due] = []
+    more = False
     while queues:
-        for issuer, queue in list(queues.items()):
-            if not queue or not room.take(issuer):
-                del queues[issuer]
-            else:
+        for whose, queue in list(queues.items()):
+            row = queue[0] if queue else None
+            if row is not None and room.take(whose, row.priority, row.requests):
                 chosen.append(queue.pop(0))
-    return chosen
+            else:
+                more = more or (row is not None and whose not in room.suspects)
+                del queues[whose]
+    return chosen, more
 
 
-def _mark(chosen: list[_Due], suspects: frozenset[int], *, now: datetime) -> list[Call]:
+def _mark(chosen: list[_Due], room: Room, *, now: datetime) -> Calls:
     """Set what was chosen to called, and return calls for what was won."""
     free = Enrollment.objects.due(now=now).uncalled(now=now).filter(pk__in=[c.pk for c in chosen])
     won = set(free.order_by().select_for_update(skip_locked=True).values_list("pk", "fence"))
@@ -171,7 +178,9 @@ def _mark(chosen: list[_Due], suspects: frozenset[int], *, now: datetime) -> lis
     for again, until in ((False, now + CALL), (True, now + CALL_AGAIN)):
         pks = [row.pk for row in mine if (row.called_until is not None) is again]
         Enrollment.objects.filter(pk__in=pks).update(called_until=until)
-    return [Call(row.pk, row.fence, _task(row), _queue(row, suspects)) for row in mine]
+    breakers.note_sent(room.health, ((row.queue, row.pk) for row in mine), now=now)
+    room.keep()
+    return Calls(Call(row.pk, row.fence, _task(row), _queue(row, room.suspects)) for row in mine)
 
 
 def _task(row: _Due) -> str:

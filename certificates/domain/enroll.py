@@ -8,7 +8,16 @@ import logging
 from datetime import datetime, timedelta
 
 from certificates import metrics
-from certificates.domain import deliver, errands, exchange, failures, identity, migrating, policy
+from certificates.domain import (
+    breakers,
+    deliver,
+    errands,
+    exchange,
+    failures,
+    identity,
+    migrating,
+    policy,
+)
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment, LeaseLost, Stopped
 
@@ -33,8 +42,10 @@ def advance(enrollment: Enrollment, world: World) -> None:
         try:
             while _step(enrollment, world):
                 pass
+            breakers.note_store(enrollment, None, now=world.clock())
         except failures.ANTICIPATED as error:
             enrollment.keep(**failures.recorded(enrollment, error, now=world.clock()))
+            breakers.note_store(enrollment, error, now=world.clock())
         except Stopped:
             enrollment.keep(leased_until=None, due_at=None)
         migrating.give_up_if_spent(enrollment, now=world.clock())

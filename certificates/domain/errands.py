@@ -189,6 +189,7 @@ def new(certificate: Certificate, kind: Enrollment.Kind, reason: str, now: datet
         kind=kind,
         reason=reason,
         priority=Enrollment.Priority.IDENTITY if identity else PRIORITIES[kind],
+        needed_by=certificate.not_after,
         signer=_signer(certificate, kind),
         request=_frozen(certificate, issuer),
         due_at=now,

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from certificates.domain import errands, failures, keys, means, policy
+from certificates.domain import breakers, errands, failures, keys, means, policy
 from certificates.domain.means import Means
 from certificates.domain.world import MARGIN, LeasedSecrets, Transport, World
 from certificates.fields import Sealed
@@ -158,7 +158,7 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
             answer = ca.post(message)
     except TransportError as error:
         seen = world.clock()
-        health.failed(issuer, now=seen, error=str(error), http_version=ca.http_version)
+        breakers.ca_failed(enrollment, error, now=seen, http_version=ca.http_version)
         raise
     now = world.clock()
     if enrollment.state != State.CONFIRMING or issuer.health.failing_since is not None:

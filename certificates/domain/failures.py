@@ -56,6 +56,13 @@ def failure_class(code: str) -> FailureClass | None:
     return FailureClass.SECRET_STORE if code.startswith("SECRET") else FailureClass.TRANSPORT
 
 
+def patience(error: Exception) -> timedelta:
+    """Return how long to wait before what failed is tried again."""
+    asked = error.retry_after if isinstance(error, BadHttp | Throttled) else None
+    least: timedelta = settings.OCCM_RETRY_INTERVAL
+    return least if asked is None else max(least, min(asked, LONGEST_PATIENCE))
+
+
 def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict[str, Any]:
     """Return the changes that remember a failure, release the row and plan its next try."""
     changes = remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
@@ -78,10 +85,8 @@ def remembered(
     errand: Enrollment | Revocation, error: Exception, *, now: datetime
 ) -> dict[str, Any]:
     """Return what every kind of errand remembers of a failure."""
-    text, due_at = str(error), now + settings.OCCM_RETRY_INTERVAL
-    asked = error.retry_after if isinstance(error, BadHttp | Throttled) else None
-    if asked is not None and now + asked > due_at:
-        due_at = now + min(asked, LONGEST_PATIENCE)
+    text, due_at = str(error), now + patience(error)
+    if due_at > now + settings.OCCM_RETRY_INTERVAL:
         text = f"{text}{POSTPONED}{due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
     code: str = getattr(error, "code", UNEXPECTED)
     metrics.failed(errand, failure_class=failure_class(code) or "", code=code)

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from certificates.domain import errands, policy, rules
+from certificates.domain import breakers, errands, policy, rules
 from certificates.domain.conflicts import (
     BeingDeleted,
     CannotRecreate,
@@ -142,6 +142,7 @@ def finish_deletions(*, now: datetime) -> int:
 def retry(certificate: Certificate, *, now: datetime) -> None:
     """Take the next step of the open procedure at once, stopped or not; MANUAL: look at once."""
     row = _locked(certificate)
+    breakers.ask_for(row.enrollments.open(), now=now)
     found = row.enrollments.open().update(due_at=now, priority=Priority.OPERATOR)
     if row.creation_mode == Certificate.CreationMode.MANUAL:
         Certificate.objects.filter(pk=row.pk).update(look_due_at=now)

@@ -1,20 +1,22 @@
 """What is known of an issuer's condition: its secrets, as a look finds them; its CA, as it answers.
 
 Looks are claimed by moving `look_due_at`, so that two workers do not look at the same time and an
-edit meanwhile makes another look due. What workers note while they enrol is written only when it
-says something new.
+edit meanwhile makes another look due. That a CA answers is written only when it says something new.
 """
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
-from django.db.models import F, Q
+from django.conf import settings
+from django.db import models
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from issuers.domain import inputs
 from issuers.domain.inputs import ConfigurationError, Input
-from issuers.models import Issuer, IssuerHealth
+from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
 from secretstore import (
     Secret,
     SecretKeyRef,
@@ -28,6 +30,7 @@ from secretstore import (
 LOOK_LEASE = timedelta(seconds=60)  # longer than a look may take
 LOOK_AGAIN = timedelta(seconds=5)  # while something is missing
 LOOK_LATER = timedelta(seconds=60)
+FAILURES = 8  # in a row, and a CA or the secret store is left alone but for probes
 NOTED_FOR = timedelta(seconds=10)  # how long an answer's time stands before it is noted again
 
 
@@ -54,21 +57,91 @@ def answered(issuer: Issuer, *, now: datetime, http_version: str | None = None) 
     """Note that the CA answered as it should, and what HTTP version to begin with next time."""
     said = Q(answered_at__isnull=True) | Q(answered_at__lt=now - NOTED_FOR) | ~Q(error="")
     new = said | Q(failing_since__isnull=False)
-    changes = {"answered_at": now, "failing_since": None, "error": ""}
+    changes = {"answered_at": now, **_well(now)}
     if http_version is not None:
         new |= ~Q(http_version=http_version)
         changes["http_version"] = http_version
     IssuerHealth.objects.filter(new, pk=issuer.pk).update(**changes)
 
 
-def failed(issuer: Issuer, *, now: datetime, error: str, http_version: str | None = None) -> None:
-    """Note that the CA did not, and since when; HTTP version as for `answered`."""
-    new = Q(failing_since__isnull=True) | ~Q(error=error)
-    changes = {"failing_since": Coalesce(F("failing_since"), now), "error": error}
+def failed(  # noqa: PLR0913 - all by keyword
+    issuer: Issuer,
+    *,
+    now: datetime,
+    error: str,
+    http_version: str | None = None,
+    patience: timedelta | None = None,
+    probe: int | None = None,
+) -> None:
+    """Note that the CA did not, and since when; HTTP version as for `answered`.
+
+    `patience` is how long the CA is left alone if that was once too often, `probe` the enrollment
+    that found out.
+    """
+    changes = _ill(now, error, patience, probe)
     if http_version is not None:
-        new |= ~Q(http_version=http_version)
         changes["http_version"] = http_version
-    IssuerHealth.objects.filter(new, pk=issuer.pk).update(**changes)
+    IssuerHealth.objects.filter(pk=issuer.pk).update(**changes)
+
+
+def store_answered(*, now: datetime) -> None:
+    """Note that the secret store works."""
+    SecretStoreHealth.objects.filter(failing_since__isnull=False).update(**_well(now))
+
+
+def store_failed(
+    *, now: datetime, error: str, patience: timedelta, probe: int, first: bool
+) -> None:
+    """Note that the secret store does not work, or only that it began to: if this is the `first`.
+
+    Other arguments as for `failed`.
+    """
+    rows = SecretStoreHealth.objects.filter(pk=secret_store().pk)
+    if first:
+        rows = rows.filter(failing_since__isnull=True)
+    rows.update(**_ill(now, error, patience, probe))
+
+
+def secret_store() -> SecretStoreHealth:
+    """Return what is known of the secret store."""
+    return SecretStoreHealth.objects.get_or_create(pk=SecretStoreHealth.ONLY)[0]
+
+
+def _well(now: datetime) -> dict[str, Any]:
+    """Return the changes that close a breaker, or keep it closed."""
+    opened = When(probe_at__isnull=False, then=Value(now))
+    return {
+        "failing_since": None,
+        "failures": 0,
+        "error": "",
+        "probe_at": None,
+        "probe": None,
+        "recovered_at": Case(
+            opened, default=F("recovered_at"), output_field=models.DateTimeField()
+        ),
+    }
+
+
+def _ill(
+    now: datetime, error: str, patience: timedelta | None, probe: int | None
+) -> dict[str, Any]:
+    """Return the changes that count a failure, and open the breaker if that was one too many."""
+    another = Q(probe__isnull=False) & ~Q(probe=probe)  # is out: it is its answer that counts
+    enough = Q(probe_at__isnull=False) | Q(failures__gte=FAILURES - 1)
+    again = now + (patience or settings.OCCM_RETRY_INTERVAL)
+    return {
+        "failing_since": Coalesce(F("failing_since"), now),
+        "failures": F("failures") + 1,
+        "error": error,
+        "probe_at": Case(
+            When(another, then=F("probe_at")),
+            When(enough, then=Value(again)),
+            output_field=models.DateTimeField(),
+        ),
+        "probe": Case(
+            When(another, then=F("probe")), output_field=models.PositiveBigIntegerField()
+        ),
+    }
 
 
 def _claim(now: datetime) -> IssuerHealth | None:
