@@ -76,7 +76,8 @@ def web_server(port: int, counters: Path) -> Part:
 
 
 def flower_server(port: int) -> Part:
-    words = ("flower", "--address=127.0.0.1", f"--port={port}")
+    # It keeps the latest tasks in memory, and several run each second: by default 100,000.
+    words = ("flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=20000")
     return Part(name="flower", command=(*CELERY, *words))
 
 

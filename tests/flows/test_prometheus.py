@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.flows.running import ROOT, Operator, Up, slack, wanted
 from tests.parts import need
@@ -158,6 +159,24 @@ def test_the_log_in_json_has_a_line_for_each_step_of_a_certificate(watched: Watc
         "DELIVERED",
     ]
     assert mine[-1]["transaction_id"] in "".join(one["event"] for one in mine)
+
+
+def test_flower_shows_the_tasks_by_telling_names(watched: Watched) -> None:
+    expected = {
+        "certificates.dispatch",
+        "certificates.enroll",
+        "certificates.scan_expiring",
+        "migrations_bulk.migrate_certificate",
+    }
+    columns = {"columns[0][data]": "name", "order[0][column]": "0", "order[0][dir]": "asc"}
+    page = {"draw": "1", "start": "0", "length": "20000", "search[value]": ""}
+
+    def missing() -> set[str]:
+        url = f"{watched.up.flower}/tasks/datatable"
+        shown = requests.get(url, params=page | columns, timeout=10).json()["data"]
+        return expected - {task["name"] for task in shown}
+
+    eventually(missing, within=20)
 
 
 def agree(watched: Watched) -> None:
