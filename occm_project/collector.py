@@ -136,6 +136,12 @@ def _errands(now: datetime) -> Iterator[Metric]:
         ("issuer", "class"),
         series.failing().items(),
     )
+    yield _counts(
+        "revocations",
+        "Certificates that a CA was asked to revoke, by what became of it.",
+        ("issuer", "state"),
+        series.revocations().items(),
+    )
 
 
 def _issuers(now: datetime) -> Iterator[Metric]:

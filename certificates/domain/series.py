@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.db.models import Count, F, Min, Q
 
 from certificates.domain.failures import failure_class, in_short
-from certificates.models import Certificate, Enrollment
+from certificates.models import Certificate, Enrollment, Revocation
 
 
 class Labels(NamedTuple):
@@ -111,6 +111,12 @@ def failing() -> dict[tuple[str, str], int]:
     for issuer, code, n in rows.values_list("issuer_name", "error_code").annotate(n=Count("pk")):
         counts[issuer, failure_class(code) or ""] += n
     return dict(counts)
+
+
+def revocations() -> dict[tuple[str, str], int]:
+    """Count the revocations by issuer and state."""
+    rows = Revocation.objects.order_by().values_list("issuer_name", "state")
+    return {(issuer, state): n for issuer, state, n in rows.annotate(n=Count("pk"))}
 
 
 def in_flight(*, now: datetime) -> dict[str, int]:

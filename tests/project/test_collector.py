@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY as DEFAULT
 from prometheus_client import generate_latest
 
 from certificates.domain import lifecycle
-from certificates.models import Certificate, Enrollment
+from certificates.models import Certificate, Enrollment, Revocation
 from issuers.models import Issuer, IssuerHealth
 from occm_project import __version__, collector, heartbeats
 from occm_project.models import Heartbeat
@@ -122,6 +122,25 @@ def test_the_queue_is_told_by_issuer_and_zero_where_nothing_waits() -> None:
     assert page.value("occm_queue_oldest_due_seconds", issuer="idle") == 0
     assert page.by("occm_errands_stopped", "issuer") == {"busy": 1, "idle": 0}
     assert page.by("occm_errands", "issuer", "procedure", "phase") == {("busy", "CREATE", "NEW"): 3}
+
+
+def test_revocations_are_counted_by_what_became_of_them() -> None:
+    issuer, now = an_issuer(name="ca"), timezone.now()
+    for n, state in enumerate(("OPEN", "OPEN", "REFUSED")):
+        Revocation.objects.create(
+            certificate_name="amf",
+            issuer=issuer,
+            issuer_name="ca",
+            serial_number=f"{n:x}",
+            why="superseded",
+            state=state,
+            created_at=now,
+            closed_at=None if state == "OPEN" else now,
+        )
+
+    found = scrape().by("occm_revocations", "issuer", "state")
+
+    assert found == {("ca", "OPEN"): 2, ("ca", "REFUSED"): 1}
 
 
 def test_an_issuer_tells_how_its_ca_does() -> None:
