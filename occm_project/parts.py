@@ -59,8 +59,8 @@ def workers(metrics_port: int) -> Iterator[Part]:
     # A round trip with a CA may take that long.
     yield Part(name="worker", command=work, environ=metrics, grace=40)
     yield Part(name="dispatch", command=dispatch)
-    # In memory: every entry comes round within seconds, and no file is left for a crash to spoil.
-    beat = (*CELERY, "beat", "-S", "celery.beat:Scheduler", "--pidfile=")
+    # Keeps nothing on disk: every entry comes round within seconds, a crash spoils no file.
+    beat = (*CELERY, "beat", "-S", "occm_project.beat:Scheduler", "--pidfile=")
     yield Part(name="beat", command=beat)
 
 

@@ -96,29 +96,13 @@ CELERY_TASK_ROUTES = {
     "issuers.*": {"queue": "scan"},
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    "dispatch": {"task": "certificates.dispatch", "schedule": 1.0, "options": {"expires": 2}},
-    "scan-manual": {
-        "task": "certificates.scan_manual",
-        "schedule": 5.0,
-        "options": {"expires": 10},
-    },
-    "scan-expiring": {
-        "task": "certificates.scan_expiring",
-        "schedule": 10.0,
-        "options": {"expires": 20},
-    },
-    "revocations": {
-        "task": "certificates.call_revocations",
-        "schedule": 1.0,
-        "options": {"expires": 2},
-    },
-    "migrations": {
-        "task": "migrations_bulk.advance",
-        "schedule": 1.0,
-        "options": {"expires": 2},
-    },
-    "look": {"task": "issuers.look_at_inputs", "schedule": 2.0, "options": {"expires": 4}},
-    "test": {"task": "issuers.call_tests", "schedule": 1.0, "options": {"expires": 2}},
+    "dispatch": {"task": "certificates.dispatch", "schedule": 1.0},
+    "scan-manual": {"task": "certificates.scan_manual", "schedule": 5.0},
+    "scan-expiring": {"task": "certificates.scan_expiring", "schedule": 10.0},
+    "revocations": {"task": "certificates.call_revocations", "schedule": 1.0},
+    "migrations": {"task": "migrations_bulk.advance", "schedule": 1.0},
+    "look": {"task": "issuers.look_at_inputs", "schedule": 2.0},
+    "test": {"task": "issuers.call_tests", "schedule": 1.0},
 }
 CELERY_TIMEZONE = "UTC"
 

@@ -1,0 +1,55 @@
+"""Ticks do not pile up while nobody takes them, and no host's clock decides which of them count."""
+
+from pathlib import Path
+
+import redis
+from celery import Celery
+from celery.schedules import schedule
+from django.conf import settings
+
+from occm_project import beat
+from tests.peers.valkey import Valkey
+
+
+def test_ticks_wait_for_a_worker_that_is_away_but_not_all_of_them(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as valkey:
+        app = Celery("ticks", broker=valkey.url)
+        client = redis.Redis.from_url(valkey.url)
+        scheduler = beat.Scheduler(app=app)
+        entry = scheduler.Entry(name="tick", task="tick", schedule=schedule(1.0), app=app)
+
+        for _ in range(beat.ENOUGH + 5):
+            scheduler.apply_async(entry, producer=scheduler.producer)
+        assert client.llen("celery") == beat.ENOUGH
+
+        client.lpop("celery", 2)  # a worker is back
+        for _ in range(5):
+            scheduler.apply_async(entry, producer=scheduler.producer)
+        assert client.llen("celery") == beat.ENOUGH
+        scheduler.close()
+        app.close()
+
+
+def test_beat_comes_back_with_the_broker(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as valkey:
+        app = Celery("ticks", broker=valkey.url)
+        client = redis.Redis.from_url(valkey.url)
+        scheduler = beat.Scheduler(app=app)
+        entry = scheduler.Entry(name="tick", task="tick", schedule=schedule(1.0), app=app)
+        scheduler.apply_async(entry, producer=scheduler.producer)
+
+        valkey.process.stop()
+        valkey.process.start()
+        for _ in range(3):  # one may be lost with the connection
+            scheduler.apply_entry(entry, producer=scheduler.producer)
+        assert int(client.llen("celery")) >= 3
+        scheduler.close()
+        app.close()
+
+
+def test_no_tick_says_when_it_expires() -> None:
+    """The moment would be one of beat's clock, and be compared with the worker's."""
+    given = [entry.get("options", {}) for entry in settings.CELERY_BEAT_SCHEDULE.values()]
+
+    assert given
+    assert not any("expires" in options for options in given)
