@@ -12,12 +12,13 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, Exists, F, Q, Value, When
+from django.db.models import Case, Q, Value, When
 from django.db.models.deletion import Collector, ProtectedError
 
 from certificates import validators
 from certificates.fields import EncryptedBinaryField
-from issuers.models import Issuer, SecretStoreHealth
+from issuers import statements
+from issuers.models import Issuer, IssuerHealth
 from issuers.validators import distinguished_name, namespace, object_name, secret_key, secret_name
 
 log = logging.getLogger(__name__)
@@ -287,15 +288,37 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         self, *, pk: int, fence: int, now: datetime, leased_until: datetime
     ) -> "Enrollment | None":
         """Lease the row under the fence a wake-up call was sent for; None if it was taken."""
-        free = self.due(now=now).filter(pk=pk, fence=fence)
-        won = free.update(fence=F("fence") + 1, leased_until=leased_until, called_until=None)
-        if not won:
-            return None
-        failing = SecretStoreHealth.objects.filter(failing_since__isnull=False)
-        rows = self.select_related("certificate", "issuer__health").annotate(known=Exists(failing))
-        mine = rows.get(pk=pk)
-        mine.store_fails = vars(mine)["known"]
-        return mine
+        at, until = (statements.value_of(Enrollment, "due_at", it) for it in (now, leased_until))
+        won = statements.one(
+            "UPDATE certificates_enrollment"  # noqa: S608 - names only
+            " SET fence = fence + 1, leased_until = %s, called_until = NULL"
+            " WHERE id = %s AND fence = %s AND phase NOT IN (%s, %s, %s)"
+            " AND due_at <= %s AND (leased_until IS NULL OR leased_until <= %s)"
+            f" RETURNING {statements.columns(Enrollment)}",
+            (until, pk, fence, *Enrollment.CLOSED, at, at),
+        )
+        return _with_related(statements.row(Enrollment, won)) if won is not None else None
+
+
+def _with_related(enrollment: "Enrollment") -> "Enrollment":
+    """Give an enrollment its certificate, its issuer, and what is known of their health."""
+    kinds = (Certificate, Issuer, IssuerHealth)
+    wanted = (statements.columns(it, alias=a) for it, a in zip(kinds, "cih", strict=True))
+    found = statements.one(
+        f"SELECT {', '.join(wanted)},"  # noqa: S608 - names only
+        " EXISTS (SELECT 1 FROM issuers_secretstorehealth WHERE failing_since IS NOT NULL)"
+        " FROM certificates_certificate c"
+        " JOIN issuers_issuer i ON i.id = %s JOIN issuers_issuerhealth h ON h.issuer_id = i.id"
+        " WHERE c.id = %s",
+        (enrollment.issuer_id, enrollment.certificate_id),
+    )
+    if found is not None:
+        certificate, issuer, health = statements.split(found, kinds)
+        enrollment.certificate = statements.row(Certificate, certificate)
+        enrollment.issuer = statements.row(Issuer, issuer)
+        enrollment.issuer.health = statements.row(IssuerHealth, health)
+        enrollment.store_fails = bool(found[-1])
+    return enrollment
 
 
 def _over(column: str, now: datetime) -> Q:
@@ -470,26 +493,34 @@ class Enrollment(models.Model):
 
     def keep(self, **changes: Any) -> None:
         """Write under our lease, or raise LeaseLost. A stop by the operator outlives `due_at`."""
-        written = dict(changes)
-        if changes.get("due_at") is not None:
-            stopped = When(due_at=None, then=Value(None))
-            due = Value(changes["due_at"])
-            written["due_at"] = Case(stopped, default=due, output_field=models.DateTimeField())
-        if not Enrollment.objects.filter(pk=self.pk, fence=self.fence).update(**written):
+        due = {"due_at": "CASE WHEN due_at IS NULL THEN NULL ELSE %s END"}
+        written_as = due if changes.get("due_at") is not None else {}
+        if not self._write(changes, written_as=written_as):
             raise LeaseLost(str(self))
-        for name, value in changes.items():
-            setattr(self, name, value)
 
     def extend(self, until: datetime, **changes: Any) -> None:
         """Extend our lease for the I/O that follows, or raise LeaseLost or Stopped."""
-        ours = Enrollment.objects.filter(pk=self.pk, fence=self.fence, due_at__isnull=False)
-        changes["leased_until"] = until
-        if not ours.update(**changes):
+        if not self._write(changes | {"leased_until": until}, also=" AND due_at IS NOT NULL"):
             if Enrollment.objects.filter(pk=self.pk, fence=self.fence).exists():
                 raise Stopped(str(self))
             raise LeaseLost(str(self))
+
+    def _write(
+        self,
+        changes: dict[str, Any],
+        *,
+        also: str = "",
+        written_as: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Change the row and this object under our fence, if it is ours still."""
+        where, ours = f"id = %s AND fence = %s{also}", (self.pk, self.fence)
+        if not statements.update(
+            Enrollment, changes, where=where, matching=ours, written_as=written_as
+        ):
+            return False
         for name, value in changes.items():
             setattr(self, name, value)
+        return True
 
 
 class RevocationQuerySet(models.QuerySet["Revocation"]):

@@ -8,54 +8,47 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from certificates import metrics
 from certificates.domain import contents, errands, failures, identity, policy
 from certificates.domain.contents import Parcel
 from certificates.domain.world import LeasedSecrets, World
-from certificates.models import Certificate, Enrollment
+from certificates.models import Certificate, Enrollment, LeaseLost
+from issuers import statements
 from secretstore import ABSENT, CERTIFICATE_LABEL, Conflict, Secret, SecretMissing
 
 Phase = Enrollment.Phase
 
 ROUNDS: Final = 5  # of reading and writing against others that change the same secret
-TAKEN_OVER: Final = (
-    "issuer",
-    "certificate_der",
-    "serial_number",
-    "fingerprint",
-    "not_before",
-    "not_after",
-    "delivered_at",
-    "renew_at",
-    "in_place",
-    "modifications",
-    "attention",
-    "updated_at",
-)
+DECIDING: Final = ("id", "name", "cert_type", "renew_before_expiration_days", "chain_output_key")
 NO_CHAIN = "The CA sent no certificate chain; what lies at the chain output was left as it is."
 
 
-def deliver(enrollment: Enrollment, world: World) -> bool:
-    """Take the next step of writing; True when another may follow at once."""
+def deliver(enrollment: Enrollment, world: World) -> None:
+    """Write what was issued into its secrets, and close the errand."""
     secrets = LeasedSecrets(world.secrets, enrollment, world.clock)
     chain_is_ours = settings.OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE
     parcel = contents.unpack(enrollment, chain_is_ours=chain_is_ours)
+    if enrollment.phase == Phase.ISSUED:
+        _go_forward(enrollment, parcel, secrets)
+    for namespace, secret in parcel.secrets:
+        _write(parcel, namespace, secret, secrets, dry_run=False)
+    now = world.clock()
+    _finish(enrollment, parcel, now=now)
+    metrics.delivered(enrollment, now=now)
+
+
+def _go_forward(enrollment: Enrollment, parcel: Parcel, secrets: LeasedSecrets) -> None:
+    """Commit to writing; if there are several secrets, only once each could be."""
     several = len(parcel.secrets) > 1  # one is written at once or not at all
-    if enrollment.phase == Phase.DELIVERING or several:
+    if several:
         for namespace, secret in parcel.secrets:
-            _write(parcel, namespace, secret, secrets, dry_run=enrollment.phase == Phase.ISSUED)
-    if enrollment.phase == Phase.DELIVERING:
-        now = world.clock()
-        _finish(enrollment, parcel, now=now)
-        metrics.delivered(enrollment, now=now)
-        return False
+            _write(parcel, namespace, secret, secrets, dry_run=True)
     with transaction.atomic():
         if several:  # for a while they will not match
             Certificate.objects.filter(pk=enrollment.certificate_id).update(in_place=False)
         enrollment.move(Phase.DELIVERING)
-    return True
 
 
 def _write(
@@ -91,7 +84,7 @@ def _read(secrets: LeasedSecrets, namespace: str, secret: str) -> Secret:
 @transaction.atomic
 def _finish(enrollment: Enrollment, parcel: Parcel, *, now: datetime) -> None:
     """Everything is written: take the certificate over and close the errand."""
-    row = Certificate.objects.select_for_update().get(pk=enrollment.certificate_id)
+    row = _locked(enrollment.certificate_id)
     _take_over(row, enrollment, parcel, now=now)
     enrollment.certificate = row
     is_identity = row.cert_type == Certificate.CertType.OCCM
@@ -101,6 +94,17 @@ def _finish(enrollment: Enrollment, parcel: Parcel, *, now: datetime) -> None:
     if is_identity:
         identity.forget_superseded_keys(row)
         identity.wake_waiting(row.issuer_id, now=now)
+
+
+def _locked(pk: int) -> Certificate:
+    """Return what a certificate's row says now; nobody changes it before we are done."""
+    lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
+    wanted = statements.columns(Certificate, DECIDING)
+    sql = f"SELECT {wanted} FROM certificates_certificate WHERE id = %s{lock}"  # noqa: S608
+    found = statements.one(sql, (pk,))
+    if found is None:
+        raise LeaseLost(f"certificate {pk} was deleted meanwhile")
+    return statements.row(Certificate, found, DECIDING)
 
 
 def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now: datetime) -> None:
@@ -113,12 +117,20 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
     )
     wants_chain = parcel.chain_is_ours and bool(row.chain_output_key)
     notes = [renewal.warning, NO_CHAIN if wants_chain and not parcel.chain else ""]
-    row.issuer_id = enrollment.ca.pk
-    row.certificate_der = bytes(enrollment.certificate_der)
-    row.serial_number = f"{leaf.serial_number:x}"
-    row.fingerprint = enrollment.issued_fingerprint
-    row.not_before, row.not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    row.delivered_at, row.renew_at, row.in_place = now, renewal.at, True
-    row.modifications = enrollment.modifications
-    row.attention = " ".join(note for note in notes if note)
-    row.save(update_fields=TAKEN_OVER)
+    changes = {
+        "issuer": enrollment.ca.pk,
+        "certificate_der": bytes(enrollment.certificate_der),
+        "serial_number": f"{leaf.serial_number:x}",
+        "fingerprint": enrollment.issued_fingerprint,
+        "not_before": leaf.not_valid_before_utc,
+        "not_after": leaf.not_valid_after_utc,
+        "delivered_at": now,
+        "renew_at": renewal.at,
+        "in_place": True,
+        "modifications": enrollment.modifications,
+        "attention": " ".join(note for note in notes if note),
+        "updated_at": now,
+    }
+    statements.update(Certificate, changes, where="id = %s", matching=(row.pk,))
+    row.issuer_id, row.fingerprint = enrollment.ca.pk, enrollment.issued_fingerprint
+    row.not_after = leaf.not_valid_after_utc

@@ -91,7 +91,7 @@ def _step(enrollment: Enrollment, world: World) -> bool:
         case Phase.NEW | Phase.EXCHANGE:
             return _may_ask(enrollment, now=world.clock()) and exchange.converse(enrollment, world)
         case Phase.ISSUED | Phase.DELIVERING:
-            return deliver.deliver(enrollment, world)
+            deliver.deliver(enrollment, world)
     return False
 
 

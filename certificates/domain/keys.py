@@ -49,7 +49,8 @@ def to_der(key: PrivateKey) -> bytes:
 
 
 def from_der(der: bytes) -> PrivateKey:
-    key = load_der_private_key(der, password=None)
+    """Return a key that was made here: it needs no test, which takes long with RSA."""
+    key = load_der_private_key(der, password=None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, PrivateKey):
         raise TypeError(f"a {type(key).__name__} was never generated here")
     return key

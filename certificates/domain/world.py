@@ -42,8 +42,8 @@ class World:
 class LeasedSecrets:
     """A secret store whose every call is covered by the enrollment's lease.
 
-    A read extends it when it would not last. A write always does: between the reading it builds
-    on and the write itself, the fence is looked at.
+    A read, and a write that is only tried, extend it when it would not last. A write always does:
+    between the reading it builds on and the write itself, the fence is looked at.
     """
 
     store: SecretStore
@@ -51,9 +51,7 @@ class LeasedSecrets:
     clock: Callable[[], datetime]
 
     def read(self, namespace: str, secret: str, *, deadline: float = DEADLINE) -> Secret:
-        until = self.clock() + timedelta(seconds=deadline) + MARGIN
-        if self.enrollment.leased_until is None or self.enrollment.leased_until < until:
-            self.enrollment.extend(until + MARGIN)
+        self._have_lease(deadline)
         with metrics.secret_store("read"):
             return self.store.read(namespace, secret, deadline=deadline)
 
@@ -69,7 +67,10 @@ class LeasedSecrets:
         dry_run: bool = False,
         deadline: float = DEADLINE,
     ) -> str:
-        self.enrollment.extend(self.clock() + timedelta(seconds=deadline) + MARGIN)
+        if dry_run:
+            self._have_lease(deadline)
+        else:
+            self.enrollment.extend(self._end(deadline))
         with metrics.secret_store("try" if dry_run else "write"):
             return self.store.write(
                 namespace,
@@ -81,3 +82,11 @@ class LeasedSecrets:
                 dry_run=dry_run,
                 deadline=deadline,
             )
+
+    def _have_lease(self, deadline: float) -> None:
+        until = self._end(deadline)
+        if self.enrollment.leased_until is None or self.enrollment.leased_until < until:
+            self.enrollment.extend(until + MARGIN)
+
+    def _end(self, deadline: float) -> datetime:
+        return self.clock() + timedelta(seconds=deadline) + MARGIN

@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
+from issuers import statements
 from issuers.domain import inputs
 from issuers.domain.inputs import ConfigurationError, Input
 from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
@@ -55,6 +56,8 @@ def look(*, secrets: SecretStore, now: datetime) -> bool:
 
 def answered(issuer: Issuer, *, now: datetime, http_version: str | None = None) -> None:
     """Note that the CA answered as it should, and what HTTP version to begin with next time."""
+    if _is_known(issuer, now, http_version):
+        return
     said = Q(answered_at__isnull=True) | Q(answered_at__lt=now - NOTED_FOR) | ~Q(error="")
     new = said | Q(failing_since__isnull=False)
     changes = {"answered_at": now, **_well(now)}
@@ -105,6 +108,18 @@ def store_failed(
 def secret_store() -> SecretStoreHealth:
     """Return what is known of the secret store."""
     return SecretStoreHealth.objects.get_or_create(pk=SecretStoreHealth.ONLY)[0]
+
+
+def _is_known(issuer: Issuer, now: datetime, http_version: str | None) -> bool:
+    """Say whether an answer is no news: every enrolment asks, and a lock is spared by asking."""
+    since = statements.value_of(IssuerHealth, "answered_at", now - NOTED_FOR)
+    same_version = "" if http_version is None else " AND http_version = %s"
+    found = statements.one(
+        "SELECT 1 FROM issuers_issuerhealth WHERE issuer_id = %s AND answered_at >= %s"  # noqa: S608
+        f" AND error = '' AND failing_since IS NULL{same_version}",
+        (issuer.pk, since, *([] if http_version is None else [http_version])),
+    )
+    return found is not None
 
 
 def _well(now: datetime) -> dict[str, Any]:
