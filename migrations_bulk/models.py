@@ -83,6 +83,13 @@ class BulkMigration(models.Model):
         "stop at failures", default=0, validators=[MaxValueValidator(100_000)]
     )
 
+    revoke_old_after_s = models.PositiveIntegerField(
+        "revoke old certificates after (seconds)",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(31_536_000)],
+    )  # null: never
+
     wave = models.PositiveIntegerField(default=0)  # the last one that may begin
     go_on_at = models.DateTimeField(null=True, blank=True)  # while WAITING: by time
     created_by = models.CharField(max_length=150, blank=True)
@@ -145,6 +152,7 @@ class MigrationItem(models.Model):
     begun_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)  # the migration is done with it
     old_serial_number = models.CharField(max_length=42, blank=True)
+    old_certificate_der = models.BinaryField(blank=True, default=b"")  # while it is to be revoked
     old_not_after = models.DateTimeField(null=True, blank=True)
     new_serial_number = models.CharField(max_length=42, blank=True)
     new_not_after = models.DateTimeField(null=True, blank=True)

@@ -81,6 +81,10 @@ class BulkMigrationSerializer(TypesOnly[BulkMigration]):
                 "help_text": "So many at a time, each lot once the one before is done. 0: all."
             },
             "max_failures": {"help_text": "Stop when so many have failed. 0: never."},
+            "revoke_old_after_s": {
+                "help_text": "Have the source revoke each old certificate so many seconds after "
+                "the new one was written. Null: never."
+            },
         }
         validators = ()
 

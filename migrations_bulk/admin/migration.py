@@ -157,7 +157,7 @@ class BulkMigrationAdmin(OperatorAdmin):
             ],
         )
         rows = [(label, NOTHING if value in (None, 0) else str(value)) for label, value in options]
-        yield Group("Waves", ()), rows
+        yield Group("Options", ()), rows
 
     def status(self, request: HttpRequest, obj: BulkMigration, *, now: datetime) -> dict[str, Any]:
         found = figures.progress(obj, now=now)

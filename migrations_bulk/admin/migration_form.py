@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from django import forms
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from issuers.admin.forms import Group, OperatorForm
 from migrations_bulk.domain import migrate
@@ -14,7 +15,7 @@ EMPTY: Final = "Leave this empty: OCCM fills it in."
 GROUPS: Final = (
     Group("Bulk Certificate Migration", ("source", "destination"), columns=2),
     Group(
-        "Waves",
+        "Options",
         migrate.OPTIONS,
         columns=2,
         about="All at once, unless you say otherwise here.",
@@ -31,12 +32,18 @@ class MigrationForm(OperatorForm):
     groups = GROUPS
     needed = frozenset({"source", "destination"})
 
-    migration_id = forms.CharField(label="ID", help_text="Unique identifier of the migration.")
+    migration_id = forms.CharField(
+        widget=UnfoldAdminTextInputWidget,
+        label="ID",
+        help_text="Unique identifier of the migration.",
+    )
     initiated_certificates = forms.CharField(
+        widget=UnfoldAdminTextInputWidget,
         label="Bulk Certificate Migration Initiated Certificates",
         help_text="Certificates that are migrated from the source to the destination issuer.",
     )
     skipped_certificates = forms.CharField(
+        widget=UnfoldAdminTextInputWidget,
         label="Bulk Certificate Migration Skipped Certificates",
         help_text="Certificates that are neither READY nor EXPIRED, or for which a procedure is "
         "under way already.",
@@ -52,6 +59,7 @@ class MigrationForm(OperatorForm):
             "canary_wait_s": "Go on by itself after (seconds)",
             "wave_size": "Wave size",
             "max_failures": "Stop at failures",
+            "revoke_old_after_s": "Revoke old certificates after (seconds)",
         }
         help_texts = {
             "source": "The issuer whose linked certificates are migrated.",
@@ -62,6 +70,8 @@ class MigrationForm(OperatorForm):
             "follow. Empty: until you say go on.",
             "wave_size": "So many at a time, each wave once the one before is done. 0: all.",
             "max_failures": "Stop the migration when so many have failed. 0: never.",
+            "revoke_old_after_s": "How long after the new certificate was written the source is "
+            "asked to revoke the old one. Empty: never.",
         }
 
     def spec(self) -> dict[str, Any]:

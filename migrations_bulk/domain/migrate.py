@@ -27,7 +27,7 @@ from migrations_bulk.models import BulkMigration, MigrationItem
 
 State, Purpose = BulkMigration.State, BulkMigration.Purpose
 
-OPTIONS = ("canary", "canary_wait_s", "wave_size", "max_failures")
+OPTIONS = ("canary", "canary_wait_s", "wave_size", "max_failures", "revoke_old_after_s")
 FIELDS = ("source", "destination", *OPTIONS)
 SAVED_AT_ONCE = 500
 

@@ -4,6 +4,7 @@ A tick settles the items whose errands have come to something, and begins as man
 for. Whatever is found is in the rows, so a tick that is lost or doubled changes nothing.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,8 +12,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from certificates.domain import migrating
-from certificates.models import Certificate, Enrollment
+from certificates.domain import migrating, revoke
+from certificates.domain.conflicts import InUse
+from certificates.models import Certificate, Enrollment, Revocation
 from migrations_bulk.domain import migrate
 from migrations_bulk.models import BulkMigration, MigrationItem
 
@@ -30,6 +32,17 @@ SETTLING: Final = (
     "reason",
     "new_serial_number",
     "new_not_after",
+    "old_certificate_der",
+)
+BEGINNING: Final = (
+    "state",
+    "reason",
+    "settled_at",
+    "enrollment",
+    "begun_at",
+    "old_serial_number",
+    "old_not_after",
+    "old_certificate_der",
 )
 DELETED = "The certificate was deleted."
 
@@ -65,7 +78,7 @@ def settle(*, now: datetime) -> bool:
     ended = Q(state=ItemState.ISSUED) & (gone | Q(enrollment__phase__in=Enrollment.CLOSED))
     found = (
         MigrationItem.objects.filter(moved | ended, state__in=(ItemState.BEGUN, ItemState.ISSUED))
-        .select_related("enrollment", "certificate", "migration")
+        .select_related("enrollment", "certificate", "migration__source")
         .defer(*(f"enrollment__{name}" for name in HEAVY), "certificate__certificate_der")
         .order_by("pk")
         .select_for_update(of=("self",), skip_locked=True)
@@ -92,6 +105,7 @@ def _settle(item: MigrationItem, *, now: datetime) -> None:
             item.state = ItemState.ISSUED
         case Phase.DELIVERED:
             item.state = ItemState.DONE
+            _have_old_revoked(item, now=now)
             if certificate is not None and certificate.fingerprint == errand.issued_fingerprint:
                 item.new_serial_number = certificate.serial_number
                 item.new_not_after = certificate.not_after
@@ -100,6 +114,26 @@ def _settle(item: MigrationItem, *, now: datetime) -> None:
         case _:
             item.state, item.reason = ItemState.FAILED, errand.error
             item.error_code = errand.error_code
+    if item.state != ItemState.ISSUED:
+        item.old_certificate_der = b""
+
+
+def _have_old_revoked(item: MigrationItem, *, now: datetime) -> None:
+    """Have the source revoke, after the time of grace, what the new certificate has replaced."""
+    migration = item.migration
+    old, item.old_certificate_der = bytes(item.old_certificate_der), b""
+    if not old or migration.source is None or migration.revoke_old_after_s is None:
+        return
+    with suppress(InUse):  # another certificate has it: it is not superseded
+        revoke.open_one(
+            issuer=migration.source,
+            certificate_name=item.certificate_name,
+            certificate_der=old,
+            reason=Revocation.Reason.SUPERSEDED,
+            why=f"bulk migration {migration.pk} to {migration.destination_name}",
+            due_at=now + timedelta(seconds=migration.revoke_old_after_s),
+            now=now,
+        )
 
 
 def _stop_at_failures(migration: BulkMigration, *, now: datetime) -> None:
@@ -180,8 +214,7 @@ def _begin(migration: BulkMigration, *, now: datetime) -> int:
     opened = migrating.begin(ours.values(), destination=destination, reason=reason, now=now)
     for item in items:
         _note_begun(item, migration, certificates, opened, now=now)
-    columns = ["state", "reason", "settled_at", "enrollment", "begun_at"]
-    MigrationItem.objects.bulk_update(items, [*columns, "old_serial_number", "old_not_after"])
+    MigrationItem.objects.bulk_update(items, BEGINNING)
     return len(opened)
 
 
@@ -213,3 +246,6 @@ def _note_begun(
         item.state, item.enrollment, item.begun_at = ItemState.BEGUN, opened[pk], now
         item.old_serial_number = certificate.serial_number
         item.old_not_after = certificate.not_after
+        valid = certificate.not_after is not None and certificate.not_after > now
+        if valid and migration.revoke_old_after_s is not None:
+            item.old_certificate_der = certificate.certificate_der

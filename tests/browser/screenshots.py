@@ -6,8 +6,9 @@ page wide and narrow, light and dark.
 
 import os
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import django
 
@@ -25,6 +26,7 @@ from pytest_django.live_server_helper import LiveServer  # noqa: E402
 
 from certificates.models import Certificate  # noqa: E402
 from issuers.models import IssuerHealth  # noqa: E402
+from migrations_bulk.models import BulkMigration  # noqa: E402
 from tests.browser.conftest import CHROMIUM, FLAGS, NARROW, WIDE  # noqa: E402
 from tests.certificates.standings import failing, ready  # noqa: E402
 from tests.factories import a_certificate, an_identity, an_issuer  # noqa: E402
@@ -128,6 +130,7 @@ def a_small_core() -> dict[str, str]:
     gone = a_certificate(now=now, name="bsf-sbi", network_function="BSF", issuer=inner)
     ready(gone, days=-2)
     certificates, issuers = "/admin/certificates/certificate/", "/admin/issuers/issuer/"
+    migrations = "/admin/migrations_bulk/bulkmigration/"
     return {
         "dashboard": "/admin/",
         "expiry-time": "/admin/certificates/expirytime/",
@@ -139,7 +142,37 @@ def a_small_core() -> dict[str, str]:
         "issuers": issuers,
         "issuer": f"{issuers}{outer.pk}/view/",
         "add-issuer": f"{issuers}add/",
+        "migration": f"{migrations}{a_migration(now)}/view/",
+        "add-migration": f"{migrations}add/",
     }
+
+
+def a_migration(now: datetime) -> UUID:
+    """Make a migration that is half done, and return its id."""
+    begun = now - timedelta(seconds=14)
+    migration = BulkMigration.objects.create(
+        source_name="ca-core-2025",
+        destination_name="ca-core",
+        canary=2,
+        created_by="admin",
+        created_at=now - timedelta(minutes=9),
+        wave=1,
+    )
+    for n, function in enumerate(CORE):
+        state = "DONE" if n < 7 else "BEGUN" if n < 9 else "PENDING"
+        failed = {"state": "FAILED", "error_code": "CMP_REJECTED", "reason": REFUSAL, "attempts": 3}
+        done = {
+            "attempts": 1,
+            "settled_at": now - timedelta(seconds=9 - n),
+            "new_serial_number": f"{0x6B3F9A12C04D + n * 7919:x}",
+        }
+        migration.items.create(
+            certificate_name=f"{function.lower()}-n11",
+            begun_at=None if state == "PENDING" else begun,
+            old_serial_number="" if state == "PENDING" else f"{0x21D7E8A5 + n * 104729:x}",
+            **({"state": state} | (done if state == "DONE" else {}) | (failed if n == 3 else {})),
+        )
+    return migration.pk
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
+from migrations_bulk.models import BulkMigration, MigrationItem
 from tests.browser.conftest import Open
 from tests.certificates.standings import failing, ready
 from tests.factories import a_certificate, a_maybe_issued, a_revocation, an_identity
 from tests.issuers.factories import an_issuer
+from tests.migrations_bulk.moving import records
 
 SERIOUS = {"serious", "critical"}
 PAGES = (
@@ -30,6 +32,12 @@ PAGES = (
     "/admin/certificates/revocation/{revocation}/view/",
     "/admin/certificates/expirytime/",
     "/admin/certificates/readinessstatus/",
+    "/admin/migrations_bulk/bulkmigration/",
+    "/admin/migrations_bulk/bulkmigration/add/",
+    "/admin/migrations_bulk/bulkmigration/{migration}/view/",
+    "/admin/migrations_bulk/bulkmigration/{migration}/delete/",
+    "/admin/migrations_bulk/migrationitem/",
+    "/admin/migrations_bulk/migrationerror/",
     "/admin/system/",
 )
 
@@ -46,6 +54,7 @@ def test_axe_finds_nothing_serious_on_any_page(open_page: Open, dark: bool) -> N
         "certificate": certificate.pk,
         "entry": a_maybe_issued().pk,
         "revocation": a_revocation(issuer=issuer).pk,
+        "migration": a_migration().pk,
     }
     page = open_page("/admin/", dark=dark)
     found = []
@@ -56,6 +65,15 @@ def test_axe_finds_nothing_serious_on_any_page(open_page: Open, dark: bool) -> N
         found += [f"{path} {each}" for each in serious(Axe().run(page).response["violations"])]
 
     assert found == []
+
+
+def a_migration() -> BulkMigration:
+    """Make one that has ended, with a certificate in each state."""
+    records(1)
+    migration = BulkMigration.objects.get()
+    for number, state in enumerate(MigrationItem.State):
+        migration.items.create(certificate_name=f"nf{number}", state=state, reason="no answer")
+    return migration
 
 
 def serious(violations: list[dict[str, Any]]) -> list[str]:

@@ -7,9 +7,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from pytest_django import Settings
 
-from certificates.domain import lifecycle, migrating
+from certificates.domain import lifecycle, migrating, revoke
 from certificates.domain.conflicts import EnrollmentInProgress, StillReferred
-from certificates.models import Certificate, Enrollment, MaybeIssued
+from certificates.models import Certificate, Enrollment, MaybeIssued, Revocation
 from issuers.domain import editing
 from issuers.models import Issuer
 from migrations_bulk.domain import migrate, progress, selection
@@ -668,6 +668,38 @@ class TestRollBack:
         Certificate.objects.filter(name="OCCM-CA1").update(in_place=False)
         with pytest.raises(DestinationNotReady):
             migrate.roll_back(away, now=site.clock())
+
+
+class TestOldCertificates:
+    def test_are_left_alone_unless_the_operator_says_otherwise(
+        self, site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+    ) -> None:
+        finish(site, start(site, source, destination))
+
+        assert not Revocation.objects.exists()
+
+    def test_are_revoked_once_the_new_are_written_and_a_time_has_passed(
+        self, site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+    ) -> None:
+        old = {site.leaf(one).serial_number for one in three}
+        Certificate.objects.filter(name="smf").update(not_after=NOW - timedelta(days=1))
+        refusing(site, destination)
+        failed = finish(site, start(site, source, destination, revoke_old_after_s=3600))
+        assert not Revocation.objects.exists()
+        recover(site, destination)
+
+        finish(site, migrate.retry_failed(failed, now=site.clock()))
+
+        found = Revocation.objects.all()
+        assert {one.certificate_name for one in found} == {"amf", "nrf"}  # smf's has expired
+        assert {one.due_at for one in found} == {site.clock() + timedelta(hours=1)}
+        assert not revoke.take(now=site.clock())
+        for pk, fence in revoke.take(now=site.clock() + timedelta(hours=1)):
+            revoke.run(pk, fence, site.world)
+        assert set(found.all().values_list("state", flat=True)) == {"REVOKED"}
+        assert {int(one.serial_number, 16) for one in found} < old
+        assert {site.readiness(one) for one in three} == {"READY"}
+        assert not MigrationItem.objects.exclude(old_certificate_der=b"").exists()
 
 
 def test_only_what_has_no_certificate_can_be_given_up(
