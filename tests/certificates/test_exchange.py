@@ -9,7 +9,7 @@ from certificates.models import Enrollment, MaybeIssued
 from cmp import State
 from cmp.testing.behaviour import When
 from issuers.models import Issuer
-from tests.factories import NOW, a_certificate
+from tests.factories import NOW, a_certificate, an_identity
 from tests.fakes.faults import cut, recover, refusing, refusing_by_error
 from tests.fakes.site import Site
 
@@ -204,6 +204,21 @@ class TestConfirmation:
 
         assert site.readiness(certificate) == "READY"
         assert ca.count("ir") == 2
+        assert not MaybeIssued.objects.exists()
+
+    @pytest.mark.parametrize("polls", [0, 1])
+    def test_the_total_timeout_cuts_off_no_certificate_that_was_granted(
+        self, site: Site, polls: int
+    ) -> None:
+        issuer = site.add_ca(total_timeout_s=20, message_timeout_s=5)
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.drop_connection = polls, When(frozenset({"certConf"}), times=2)
+        identity = an_identity(issuer=issuer)
+
+        site.run_until(lambda: site.readiness(identity) == "READY", at_most=3 * RETRY)
+
+        assert site.clock() > NOW + RETRY  # long after the total timeout
+        assert ca.count("ir") == 1
         assert not MaybeIssued.objects.exists()
 
     def test_garbage_in_answer_to_it_throws_no_certificate_away(

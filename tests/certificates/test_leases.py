@@ -7,9 +7,11 @@ import pytest
 from django.db import OperationalError, connection
 
 from certificates.domain import enroll, lifecycle
+from certificates.domain.world import MARGIN
 from certificates.models import Enrollment, MaybeIssued
 from cmp import State
 from issuers.models import Issuer
+from secretstore import DEADLINE, MemorySecretStore
 from tests.factories import NOW, a_certificate
 from tests.fakes.faults import NotWriting
 from tests.fakes.site import Line, Site
@@ -17,6 +19,7 @@ from tests.fakes.site import Line, Site
 pytestmark = pytest.mark.django_db
 Phase = Enrollment.Phase
 RETRY = timedelta(seconds=30)
+STORE = timedelta(seconds=DEADLINE)
 
 
 class TestSecretWrites:
@@ -75,6 +78,53 @@ class TestOneWorkerAtATime:
         site.run()
 
         assert seen == [0, 0]
+
+    def test_the_lease_outlives_whatever_it_was_taken_for(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By half a minute, that a worker finds out in time that it was given up."""
+        left: list[tuple[str, timedelta]] = []
+        message = timedelta(seconds=issuer.message_timeout_s)
+        doors = (
+            (Line, "post", message),
+            *((MemorySecretStore, it, STORE) for it in ("read", "write")),
+        )
+
+        def watched(kind: Any, name: str, deadline: timedelta) -> None:
+            act = getattr(kind, name)
+
+            def noting(*args: Any, **options: Any) -> Any:
+                leased_until = site.errand(certificate).leased_until
+                assert leased_until is not None
+                left.append((name, leased_until - site.clock() - deadline))
+                return act(*args, **options)
+
+            monkeypatch.setattr(kind, name, noting)
+
+        certificate = a_certificate(issuer=issuer)
+        for kind, name, deadline in doors:
+            watched(kind, name, deadline)
+        site.run()
+
+        assert {name for name, _ in left} == {"post", "read", "write"}
+        assert all(margin >= MARGIN for _, margin in left), left
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            {"due_at": NOW + timedelta(seconds=1)},
+            {"due_at": None},
+            {"leased_until": NOW + timedelta(seconds=1)},
+            {"fence": 1},
+            {"phase": Phase.DELIVERED},
+        ],
+        ids=["not yet due", "stopped", "leased", "taken since the call", "closed"],
+    )
+    def test_a_claim_is_for_what_is_due_and_free(self, site: Site, state: dict[str, Any]) -> None:
+        row = site.errand(a_certificate())
+        Enrollment.objects.filter(pk=row.pk).update(**state)
+
+        assert enroll.claim(pk=row.pk, fence=0, now=NOW) is None
 
     def test_a_second_call_finds_the_fence_taken(self, site: Site, issuer: Issuer) -> None:
         row = site.errand(a_certificate(issuer=issuer))

@@ -270,6 +270,17 @@ class TestRetryAndStop:
         row.refresh_from_db()
         assert (row.due_at, row.priority) == (LATER, Priority.OPERATOR)
 
+    @pytest.mark.parametrize("action", [lifecycle.retry, lifecycle.stop, lifecycle.delete])
+    def test_who_has_the_row_and_how_often_it_failed_is_not_the_operators(
+        self, action: Callable[..., Any]
+    ) -> None:
+        queue = {"called_until": LATER, "leased_until": LATER, "fence": 3, "tries": 2}
+        row = an_enrollment(**queue)
+
+        action(row.certificate, now=NOW)
+
+        assert Enrollment.objects.values(*queue).get(pk=row.pk) == queue
+
     def test_a_stop_outlives_the_worker_that_plans_the_next_try(self) -> None:
         row = an_enrollment()
         mine = Enrollment.objects.claim(pk=row.pk, fence=0, now=NOW, leased_until=LATER)
@@ -417,7 +428,7 @@ class TestHistory:
 
         with pytest.raises(editing.IssuerInUse):
             editing.delete(issuer=source)
-        Enrollment.objects.update(phase=Phase.DELIVERED)
+        Enrollment.objects.update(phase=Phase.DELIVERED, closed_at=NOW)
         editing.delete(issuer=source)
 
         row.refresh_from_db()
