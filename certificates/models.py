@@ -12,13 +12,13 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, F, Q, Subquery, Value, When
 from django.db.models.deletion import Collector, ProtectedError
 
 from certificates import validators
 from certificates.fields import EncryptedBinaryField
 from issuers import statements
-from issuers.models import Issuer, IssuerHealth
+from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
 from issuers.validators import distinguished_name, namespace, object_name, secret_key, secret_name
 
 log = logging.getLogger(__name__)
@@ -283,6 +283,16 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         begun = Q(phase__in=(Enrollment.Phase.ISSUED, Enrollment.Phase.DELIVERING))
         begun |= Q(phase=Enrollment.Phase.EXCHANGE) & ~Q(state="")  # the request may be out
         return self.open().filter(begun | Q(leased_until__gt=now))
+
+    def with_delays(self, *, now: datetime) -> "models.QuerySet[Any]":
+        """Annotate what `domain.delays` tells from: breakers that are open, the queue, the time."""
+        store = SecretStoreHealth.objects.filter(pk=SecretStoreHealth.ONLY)
+        return self.annotate(
+            store_probe_at=Subquery(store.values("probe_at")),
+            issuer_probe_at=F("issuer__health__probe_at"),
+            issuer_queued=F("issuer__health__queued"),
+            seen_at=Value(now, output_field=models.DateTimeField()),
+        )
 
     def claim(
         self, *, pk: int, fence: int, now: datetime, leased_until: datetime

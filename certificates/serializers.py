@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from certificates.domain import lifecycle, rules
+from certificates.domain.delays import delay
 from certificates.domain.failures import FailureClass, failure_class
 from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness, Revocation
 from issuers.models import Issuer
@@ -50,10 +51,24 @@ class UnderWaySerializer(ErrandSerializer):
     )
     next_attempt_at = serializers.DateTimeField(read_only=True, allow_null=True)
     stopped = serializers.BooleanField(read_only=True, help_text="By the operator.")
+    delayed_by = serializers.CharField(
+        read_only=True, help_text="A budget or a probe that the attempt waits for, if any."
+    )
+    delayed_until = serializers.DateTimeField(
+        read_only=True, allow_null=True, help_text="As far as that can be told."
+    )
 
     class Meta:
         model = Enrollment
-        fields = ("attempt", "next_attempt_at", "stopped", *ERRAND, "error_class")
+        fields = (
+            "attempt",
+            "next_attempt_at",
+            "stopped",
+            "delayed_by",
+            "delayed_until",
+            *ERRAND,
+            "error_class",
+        )
         read_only_fields = fields
 
 
@@ -250,10 +265,13 @@ def warnings_of(certificate: Certificate) -> list[str]:
 
 
 def _under_way(errand: Enrollment) -> dict[str, Any]:
+    delayed = delay(errand, now=vars(errand)["seen_at"])
     return {
         "attempt": errand.tries + 1,
         "next_attempt_at": errand.due_at,
         "stopped": errand.due_at is None,
+        "delayed_by": delayed.by if delayed else "",
+        "delayed_until": delayed.until if delayed else None,
         **{name: getattr(errand, name) for name in ERRAND},
         "error_class": failure_class(errand.error_code),
     }

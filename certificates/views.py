@@ -82,8 +82,13 @@ class CertificateViewSet(viewsets.ModelViewSet[Certificate]):
     search_fields = ("name", "network_function", "purpose", "common_name")
 
     def get_queryset(self) -> QuerySet[Certificate]:
-        errands = Prefetch("enrollments", Enrollment.objects.open().defer(*HEAVY), "open_errands")
-        rows = Certificate.objects.with_readiness(now=timezone.now()).defer("certificate_der")
+        now = timezone.now()
+        errands = Prefetch(
+            "enrollments",
+            Enrollment.objects.open().with_delays(now=now).defer(*HEAVY),
+            "open_errands",
+        )
+        rows = Certificate.objects.with_readiness(now=now).defer("certificate_der")
         return rows.prefetch_related("issuer", errands).order_by("name")
 
     def perform_create(self, serializer: BaseSerializer[Certificate]) -> None:

@@ -360,6 +360,7 @@ class IssuerHealth(Breaker):
     warnings = models.JSONField(default=list, blank=True)  # one sentence each
     answered_at = models.DateTimeField(null=True, blank=True)  # last answer of the CA
     paced_until = models.DateTimeField(null=True, blank=True)  # requests granted last until then
+    queued = models.PositiveIntegerField(default=0)  # how many were due when some were granted
     # "Test connection": due while an operator waits for it
     test_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     tested_at = models.DateTimeField(null=True, blank=True)

@@ -73,6 +73,7 @@ def _certificates(now: datetime) -> dict[str, Any]:
         "more_concerns": total - len(concerns),
         "errands": figures.errands(),
         "maybe_issued": figures.maybe_issued(),
+        "failing_store": figures.failing_store(),
     }
 
 

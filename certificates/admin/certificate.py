@@ -82,8 +82,12 @@ class CertificateAdmin(OperatorAdmin):
     # List
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Certificate]:
-        errands = Prefetch("enrollments", Enrollment.objects.open().defer(*HEAVY), "open_errands")
         now = timezone.now()
+        errands = Prefetch(
+            "enrollments",
+            Enrollment.objects.open().with_delays(now=now).defer(*HEAVY),
+            "open_errands",
+        )
         rows = Certificate.objects.with_readiness(now=now).prefetch_related(errands)
         return figures.banded(rows, now=now)
 

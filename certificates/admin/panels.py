@@ -51,7 +51,11 @@ class Panel(LiveList, Records):
         now = timezone.now()
         panel: Any = self.model.objects  # not ours by `super`: that one orders before it annotates
         rows = panel.filter(cert_type=Certificate.CertType.OTHER).with_readiness(now=now)
-        errands = Prefetch("enrollments", Enrollment.objects.open().defer(*HEAVY), "open_errands")
+        errands = Prefetch(
+            "enrollments",
+            Enrollment.objects.open().with_delays(now=now).defer(*HEAVY),
+            "open_errands",
+        )
         return figures.banded(rows, now=now).prefetch_related(errands)
 
     @admin.display(description="Certificate", ordering="name")

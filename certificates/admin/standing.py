@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from certificates.domain.delays import delay
 from certificates.domain.failures import failure_class
 from certificates.models import Certificate, Enrollment, Readiness
 
@@ -54,6 +55,9 @@ def under_way(errand: Enrollment | None, *, now: datetime) -> UnderWay | None:
         level, words = "bad", "stopped by the operator"
     elif errand.waiting_for:
         level, words = "warn", f"waits for {errand.waiting_for}"
+    elif delayed := delay(errand, now=now):
+        level, words = "warn", f"waits for {delayed.by}"
+        then, at = "until", delayed.until
     elif errand.due_at <= now:
         words = f"attempt {tried + 1} about to begin"
     elif failing:

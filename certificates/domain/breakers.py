@@ -54,10 +54,12 @@ def askable(held: Breakers, *, now: datetime) -> Breakers:
 
 
 def in_turn(breaker: Breaker, rows: EnrollmentQuerySet) -> EnrollmentQuerySet:
-    """Order the rows a probe may be: what the operator wants tried, deliveries, the oldest."""
+    """Order the rows a probe may be: what the operator wants tried, then as long as they wait.
+
+    So one that fails for a reason of its own is not the probe again before all others were.
+    """
     asked_for = When(pk=breaker.probe or 0, due_at__lte=breaker.probe_at, then=Value(0))
-    writing = When(phase__in=WRITING, then=Value(1))
-    turn = Case(asked_for, writing, default=Value(2), output_field=IntegerField())
+    turn = Case(asked_for, default=Value(1), output_field=IntegerField())
     return rows.order_by(turn, "due_at", "pk")
 
 

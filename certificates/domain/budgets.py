@@ -31,6 +31,7 @@ class Room:
 
     now: datetime
     health: dict[int | None, Breaker]
+    queued: dict[int, int]  # how many are due
     in_flight: Counter[int | None]
     suspects: frozenset[int]
     charged: dict[int, IssuerHealth] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Room:
     def keep(self) -> None:
         """Write down what was charged."""
         if self.charged:
-            IssuerHealth.objects.bulk_update(self.charged.values(), ["paced_until"])
+            IssuerHealth.objects.bulk_update(self.charged.values(), ["paced_until", "queued"])
 
     def _ramp(self, whose: int | None) -> int:
         """Return how many may be in flight at most, this long after a recovery."""
@@ -74,7 +75,7 @@ class Room:
         until = max(health.paced_until or self.now, self.now) + cost
         if until > self.now + max(BURST, cost):
             return False
-        health.paced_until = until
+        health.paced_until, health.queued = until, self.queued.get(health.pk, 0)
         self.charged[health.pk] = health
         return True
 

@@ -77,14 +77,14 @@ class _Due(NamedTuple):
 def tick(*, now: datetime) -> Calls:
     """Mark the rows whose turn it is as called, and return the calls to send after commit."""
     due = Enrollment.objects.due(now=now).uncalled(now=now)
-    issuers = set(due.order_by().values_list("issuer_id", flat=True).distinct())
-    if not issuers:
+    queued = dict(due.order_by().values_list("issuer_id").annotate(Count("pk")))
+    if not queued:
         return Calls()
-    askable = breakers.askable(breakers.hold(issuers), now=now)
+    askable = breakers.askable(breakers.hold(queued), now=now)
     if not askable:
         return Calls()
     _let_wait([pk for pk in askable if pk is not None], now=now)
-    room = _room(askable, now=now)
+    room = _room(askable, queued, now=now)
     chosen, more = _take_turns(_queues(askable, due), room)
     calls = _mark(chosen, room, now=now)
     calls.more = more
@@ -99,7 +99,7 @@ def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
         new.filter(issuer=issuer).update(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN)
 
 
-def _room(askable: Breakers, *, now: datetime) -> Room:
+def _room(askable: Breakers, queued: dict[int, int], *, now: datetime) -> Room:
     flying = Enrollment.objects.in_flight(now=now).order_by()
     in_flight: Counter[int | None] = Counter()
     counts = flying.values_list("issuer_id", "phase").annotate(Count("pk"))
@@ -108,7 +108,7 @@ def _room(askable: Breakers, *, now: datetime) -> Room:
     stalled = flying.filter(asked_at__lte=now - STALLED).values_list("issuer_id", flat=True)
     suspects = {pk for pk, it in askable.items() if pk is not None and it.failing_since is not None}
     suspects.update(issuer for issuer in stalled if issuer is not None)
-    return Room(now, askable, in_flight, frozenset(suspects))
+    return Room(now, askable, queued, in_flight, frozenset(suspects))
 
 
 def _queues(askable: Breakers, due: EnrollmentQuerySet) -> dict[int | None, list[_Due]]:

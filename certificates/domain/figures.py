@@ -31,7 +31,7 @@ from certificates.models import (
     MaybeIssued,
     Readiness,
 )
-from issuers.models import Issuer
+from issuers.models import Issuer, SecretStoreHealth
 
 # How long a certificate is still valid: the name of the band, its upper bound in days, its words.
 BANDS: tuple[tuple[str, int | None, str], ...] = (
@@ -42,6 +42,22 @@ BANDS: tuple[tuple[str, int | None, str], ...] = (
     ("DAYS_180", 180, "180 days or less"),
     ("LATER", None, "more than 180 days"),
     ("NONE", None, "no certificate yet"),
+)
+
+
+# What is told of an open errand in a list.
+LISTED = (
+    "certificate",
+    "issuer_name",
+    "kind",
+    "phase",
+    "due_at",
+    "called_until",
+    "leased_until",
+    "tries",
+    "waiting_for",
+    "error_code",
+    "error",
 )
 
 
@@ -128,9 +144,7 @@ def needing_attention(*, now: datetime) -> CertificateQuerySet:
     )
     errand = Prefetch(
         "enrollments",
-        Enrollment.objects.open().only(
-            "certificate", "kind", "phase", "due_at", "leased_until", "tries", "error_code", "error"
-        ),
+        Enrollment.objects.open().with_delays(now=now).only(*LISTED),
         "open_errands",
     )
     found: CertificateQuerySet = (
@@ -146,6 +160,11 @@ def needing_attention(*, now: datetime) -> CertificateQuerySet:
 def maybe_issued() -> int:
     """Count the certificates that a CA may have issued unseen, and that nobody has dealt with."""
     return MaybeIssued.objects.filter(resolved_at=None).count()
+
+
+def failing_store() -> SecretStoreHealth | None:
+    """Return what is known of the secret store, if it does not work."""
+    return SecretStoreHealth.objects.filter(failing_since__isnull=False).first()
 
 
 def issuers(*, now: datetime) -> QuerySet[Any]:

@@ -9,7 +9,7 @@ from certificates.admin import standing
 from certificates.models import Certificate, Enrollment
 from tests.factories import NOW
 
-SOON, PAST = NOW + timedelta(seconds=20), NOW - timedelta(seconds=20)
+SOON, PAST = NOW + timedelta(seconds=20), NOW - timedelta(seconds=2)
 FAILED = {"tries": 3, "error_code": "CMP_REJECTED", "error": "no"}
 
 
@@ -35,6 +35,17 @@ def test_what_is_under_way(
 
     assert found is not None
     assert (found.level, found.words, found.at, found.kind) == (level, words, at, "renewal")
+
+
+def test_a_delay_is_told_with_its_end() -> None:
+    errand = Enrollment(kind="CREATE", phase="NEW", issuer_name="ca1", due_at=PAST)
+    vars(errand)["issuer_probe_at"] = SOON  # as `with_delays` brings it along
+
+    found = standing.under_way(errand, now=NOW)
+
+    assert found is not None
+    assert (found.level, found.then, found.at) == ("warn", "until", SOON)
+    assert found.words.startswith("waits for issuer ca1, which does not answer")
 
 
 def test_nothing_is_under_way_without_an_errand() -> None:

@@ -139,6 +139,8 @@ def test_the_status_tells_what_lies_in_the_secrets_and_what_is_under_way(api: AP
         "phase": "EXCHANGE",
         "attempt": 4,
         "stopped": False,
+        "delayed_by": "",
+        "delayed_until": None,
         "reason": errand.reason,
         "waiting_for": "",
         "error_code": "CMP_REJECTED",
