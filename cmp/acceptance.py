@@ -33,7 +33,7 @@ from cmp.trust import TrustStore
 IMPLICIT_CONFIRM = x509.ObjectIdentifier("1.3.6.1.5.5.7.4.13")  # id-it-implicitConfirm
 CLOCK_SKEW = timedelta(minutes=5)  # a new certificate may begin that much after our now
 CLOSE_ENOUGH = timedelta(days=1)  # between a validity asked for and the one granted
-MAX_TEXT = 2048  # characters of a CA's explanation
+MAX_TEXT = 8192  # characters of a CA's explanation; some append a certificate in words
 
 GRANTED = frozenset(
     {

@@ -8,48 +8,61 @@ a check can show what the check is worth, and nothing is put in the place of wha
 
 import ast
 import inspect
-import textwrap
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from types import CodeType, FunctionType
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from cryptography import x509
 
 from cmp import acceptance, algorithms, authentication, protection, transaction, trust
 from cmp.errors import RemoteError
-from cmp.messages import (
-    Body,
-    CertResponse,
-    Cp,
-    ErrorMsg,
-    Ip,
-    PKIStatus,
-    PKIStatusInfo,
-    PollRep,
-    PollRepEntry,
-    Rp,
-)
-from cmp.protection import SignatureCredentials, verify_mac
-from cmp.request import Ask, Revoke
+from cmp.messages import CertResponse, Cp, ErrorMsg, Ip, PKIStatus, PollRep, PollRepEntry, Rp
+from cmp.protection import verify_mac
+from cmp.request import Revoke
 from cmp.states import TRANSITIONS, State
 from cmp.transaction import Transaction
 from cmp.trust import TrustStore
 from tests.cmp import certs
-from tests.cmp.certs import Holder, a_name, a_root, a_signer, an_ec_key
+from tests.cmp.certs import NOW, a_root, a_signer
 from tests.cmp.hand import SECRET, Hand
-from tests.cmp.talk import MAC, NO, OLD, WAIT, Begin, Talk, of
-
-Story = Callable[[Hand, Begin], Talk]
-Patch = pytest.MonkeyPatch
-Removal = Callable[[Patch], None]
-
-YES = PKIStatusInfo(PKIStatus.accepted)
-SOON = timedelta(seconds=1)
-EXPECTED: dict[str, Any] = {"expected_sender": a_name("CMP signer")}
-ELSE = x509.DirectoryName(a_name("Somebody"))
+from tests.cmp.taking_out import (
+    Patch,
+    Removal,
+    at_any_time,
+    both,
+    instead,
+    raises,
+    with_helpers_as_anchors,
+    without,
+)
+from tests.cmp.talk import NO, OLD, WAIT, Begin
+from tests.cmp.wrong_answers import (
+    EXPECTED,
+    SOON,
+    YES,
+    Story,
+    anchored_in_ca_pubs,
+    another_key,
+    another_sender,
+    answered,
+    certificate_for_a_question,
+    encrypted,
+    granted,
+    granting,
+    guessed_secret,
+    issued_by_a_stranger,
+    issued_for_the_past,
+    mac_for_a_signature,
+    not_the_server_cert,
+    nothing_anchors_the_signer,
+    poll_answered_about_another,
+    refused_with_a_certificate,
+    signature_for_a_mac,
+    signed_by,
+    signed_in_the_signers_name,
+    signer_anchored_in_extra_certs,
+    two_responses,
+    unasked,
+)
 
 
 @dataclass(frozen=True)
@@ -61,253 +74,6 @@ class Check:
     story: Story
     removal: Removal
     then: str | None = None
-
-
-# Taking a check out
-
-
-def _code_without(function: FunctionType, reason: str) -> CodeType:
-    """Compile the function again, with `pass` where it raises for that reason."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list = []
-    found = [node for node in ast.walk(tree) if _raises(node) and reason in ast.unparse(node)]
-    assert len(found) == 1, f"{function.__qualname__} does not raise {reason!r} in one place"
-
-    class Drop(ast.NodeTransformer):
-        def visit_Raise(self, node: ast.Raise) -> ast.stmt:
-            return ast.copy_location(ast.Pass(), node) if node in found else node
-
-    namespace = dict(function.__globals__)
-    exec(compile(Drop().visit(tree), inspect.getfile(function), "exec"), namespace)
-    code = namespace[function.__name__].__code__
-    assert isinstance(code, CodeType)
-    return code
-
-
-def _raises(node: ast.AST) -> bool:
-    return isinstance(node, ast.Raise)
-
-
-def without(function: Any, reason: str) -> Removal:
-    """Remove one `raise` from a function, wherever the function is known."""
-    return lambda patch: patch.setattr(function, "__code__", _code_without(function, reason))
-
-
-def instead(owner: object, name: str, harmless: Callable[..., object]) -> Removal:
-    """Put what checks nothing in the place of a check that also finds what it checks."""
-    return lambda patch: patch.setattr(owner, name, harmless)
-
-
-def both(*removals: Removal) -> Removal:
-    def remove(patch: Patch) -> None:
-        for removal in removals:
-            removal(patch)
-
-    return remove
-
-
-def _with_helpers_as_anchors(name: str) -> Removal:
-    checked = getattr(TrustStore, name)
-
-    def credulous(
-        store: TrustStore, certificate: x509.Certificate, helpers: Any, now: Any
-    ) -> object:
-        return checked(replace(store, roots=(*store.roots, *helpers)), certificate, helpers, now)
-
-    return instead(TrustStore, name, credulous)
-
-
-# Stories
-
-
-def granted(**how: Any) -> Story:
-    """A good certificate, in an answer that is wrong in one way."""
-
-    def story(_: Hand, talk: Begin) -> Talk:
-        conversation = talk()
-        conversation.grant(**how)
-        return conversation
-
-    return story
-
-
-def answered(body: Body, request: Any = None) -> Story:
-    def story(_: Hand, talk: Begin) -> Talk:
-        conversation = talk(request)
-        conversation.say()
-        conversation.hear(body)
-        return conversation
-
-    return story
-
-
-def granting(**how: Any) -> Story:
-    """A good message that grants in a wrong way."""
-
-    def story(hand: Hand, talk: Begin) -> Talk:
-        conversation = talk()
-        conversation.say()
-        conversation.hear(hand.grants(conversation.sent[-1], **how))
-        return conversation
-
-    return story
-
-
-def signed_by(signer: Callable[[Hand], Holder], **profile: Any) -> Story:
-    def story(hand: Hand, talk: Begin) -> Talk:
-        holder = signer(hand)
-        conversation = talk(**profile)
-        conversation.grant(
-            by=SignatureCredentials(holder.key, holder.certificate, of(hand.issuing)),
-            **({"sender": x509.DirectoryName(a_name("CMP signer"))} if profile else {}),
-        )
-        return conversation
-
-    return story
-
-
-def two_responses(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    (response,) = hand.grants(conversation.sent[-1]).responses
-    conversation.hear(Ip((response, response)))
-    return conversation
-
-
-def poll_answered_about_another(_: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    conversation.hear(Ip((CertResponse(0, WAIT),)))
-    conversation.say()
-    conversation.hear(PollRep((PollRepEntry(7, SOON),)))
-    return conversation
-
-
-def encrypted(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    certificate = hand.issue(conversation.sent[-1])
-    der = certificate.public_bytes(certs.DER)
-    plain, sealed = (bytes([tag, 0x82]) + len(der).to_bytes(2, "big") for tag in (0xA0, 0xA1))
-    conversation.hear(
-        hand.grants(conversation.sent[-1], certificate), patch=(plain + der, sealed + der)
-    )
-    return conversation
-
-
-def another_key(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    certificate = hand.issue(conversation.sent[-1], key=an_ec_key().public_key())
-    conversation.hear(hand.grants(conversation.sent[-1], certificate))
-    return conversation
-
-
-def issued_by_a_stranger(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    certificate = hand.issue(conversation.sent[-1], by=a_root("Stranger"))
-    conversation.hear(hand.grants(conversation.sent[-1], certificate))
-    return conversation
-
-
-def anchored_in_ca_pubs(hand: Hand, talk: Begin) -> Talk:
-    stranger = a_root("Stranger")
-    conversation = talk(by=MAC)
-    conversation.say()
-    certificate = hand.issue(conversation.sent[-1], by=stranger)
-    body = hand.grants(conversation.sent[-1], certificate, ca_pubs=of(stranger))
-    conversation.hear(body, by=hand.by_mac)
-    return conversation
-
-
-def signer_anchored_in_extra_certs(hand: Hand, talk: Begin) -> Talk:
-    stranger = a_root("Stranger")
-    signer = a_signer(stranger)
-    brought = of(signer, stranger, hand.issuing)
-    conversation = talk()
-    conversation.grant(by=SignatureCredentials(signer.key, signer.certificate), extra_certs=brought)
-    return conversation
-
-
-def mac_for_a_signature(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    body = hand.grants(conversation.sent[-1], ca_pubs=of(hand.issuing))
-    conversation.hear(body, by=hand.by_mac)
-    return conversation
-
-
-def signature_for_a_mac(**choice: Any) -> Story:
-    def story(hand: Hand, talk: Begin) -> Talk:
-        conversation = talk(by=MAC, **choice)
-        conversation.grant()
-        return conversation
-
-    return story
-
-
-def nothing_anchors_the_signer(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk(by=MAC, trust=TrustStore(intermediates=of(hand.issuing)))
-    conversation.grant()
-    return conversation
-
-
-def guessed_secret(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk(by=MAC)
-    conversation.say()
-    body = hand.grants(conversation.sent[-1], ca_pubs=of(hand.issuing))
-    conversation.hear(body, by=replace(MAC, secret=b"guessed"))
-    return conversation
-
-
-def signed_in_the_signers_name(hand: Hand, talk: Begin) -> Talk:
-    holder = a_signer(hand.issuing, "Thief")
-    thief = SignatureCredentials(holder.key, holder.certificate)
-    true = hand.by_signature
-    conversation = talk()
-    conversation.grant(
-        by=thief, extra_certs=true.sent_certs, sender=true.sender, sender_kid=true.sender_kid
-    )
-    return conversation
-
-
-def not_the_server_cert(hand: Hand, talk: Begin) -> Talk:
-    other = a_signer(hand.issuing)  # of the same name
-    pinned = TrustStore(intermediates=of(hand.issuing), server_cert=hand.signer.certificate)
-    conversation = talk(trust=pinned)
-    conversation.grant(by=SignatureCredentials(other.key, other.certificate, of(hand.issuing)))
-    return conversation
-
-
-def another_sender(_: Hand, talk: Begin) -> Talk:
-    conversation = talk(**EXPECTED)
-    conversation.grant(sender=ELSE)
-    return conversation
-
-
-def unasked(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.grant()
-    conversation.hear(hand.grants(conversation.sent[-1]))
-    return conversation
-
-
-def certificate_for_a_question(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk(Ask(()))
-    conversation.say()
-    conversation.hear(Ip((CertResponse(0, YES, hand.signer.certificate),)))
-    return conversation
-
-
-def refused_with_a_certificate(hand: Hand, talk: Begin) -> Talk:
-    conversation = talk()
-    conversation.say()
-    certificate = hand.issue(conversation.sent[-1])
-    conversation.hear(Ip((CertResponse(0, NO, certificate),)))
-    return conversation
 
 
 CHECKS = [
@@ -392,10 +158,16 @@ CHECKS = [
         without(TrustStore.check_signer, "the response's signer is not trusted"),
     ),
     Check(
+        "signer's validity",
+        "expired on",
+        signed_by(lambda hand: a_signer(hand.issuing, ends=NOW - SOON)),
+        at_any_time(),
+    ),
+    Check(
         "extraCerts are no anchors",
         "the response's signer is not trusted",
         signer_anchored_in_extra_certs,
-        _with_helpers_as_anchors("check_signer"),
+        with_helpers_as_anchors("check_signer"),
     ),
     Check(
         "digitalSignature",
@@ -543,10 +315,16 @@ CHECKS = [
         instead(TrustStore, "check_issued", lambda *_: ()),
     ),
     Check(
+        "validity of the certificate",
+        "expired on",
+        issued_for_the_past,
+        at_any_time(),
+    ),
+    Check(
         "caPubs are no anchors",
         "the issued certificate is not trusted",
         anchored_in_ca_pubs,
-        _with_helpers_as_anchors("check_issued"),
+        with_helpers_as_anchors("check_issued"),
     ),
 ]
 BY_NAME = [pytest.param(check, id=check.name) for check in CHECKS]
@@ -591,7 +369,7 @@ def test_whatever_refuses_an_answer_has_its_story(module: Any) -> None:
     refusals = [
         ast.unparse(node)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
-        if _raises(node) and any(f"{error}(" in ast.unparse(node) for error in ERRORS)
+        if raises(node) and any(f"{error}(" in ast.unparse(node) for error in ERRORS)
     ]
 
     assert refusals
