@@ -1,9 +1,9 @@
 """CMP (RFC 9810, profiled by RFC 9483) as a client speaks it: no Django, no clock, no database.
 
 Read in this order: `messages` (what is said), `request` (what a client may ask), `states` and
-`transaction` (who may say what next), `authentication` (whose word it is) with `protection` (how it
-is proven) and `trust` (whom to believe), `acceptance` (what an answer must be), `codec` (how it
-looks in DER), `http` (how it travels).
+`transaction` (who may say what next) with `saying` (the message for each state), `authentication`
+(whose word it is) with `protection` (how it is proven) and `trust` (whom to believe), `acceptance`
+(what an answer must be), `codec` (how it looks in DER), `http` (how it travels).
 
 `http`, with `connection`, is all here that touches the network. Everything else turns values into
 values, so a test is bytes in and bytes out, and a transaction survives the worker that began it.

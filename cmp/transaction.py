@@ -11,20 +11,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import NoReturn, Self
 
 from cryptography import x509
 
-from cmp import acceptance, snapshot
+from cmp import acceptance, saying, snapshot
 from cmp.acceptance import Issued
-from cmp.algorithms import certificate_hash
 from cmp.authentication import authenticate
-from cmp.codec import decode, encode
+from cmp.codec import decode
 from cmp.errors import Expired, LocalError, OutOfSequence, Rejected, Unacceptable, Unprotected
 from cmp.messages import (
     Body,
-    CertConf,
-    CertStatus,
     Cp,
     ErrorMsg,
     GenP,
@@ -32,17 +30,15 @@ from cmp.messages import (
     Ip,
     Kup,
     PkiConf,
-    PKIHeader,
     PKIMessage,
     PKIStatus,
     PKIStatusInfo,
     PollRep,
-    PollReq,
     Rp,
 )
 from cmp.profile import Profile
 from cmp.protection import Credentials, Seal
-from cmp.request import NO_CERT_REQ_ID, Ask, CertificateRequest, Request, Revoke
+from cmp.request import NO_CERT_REQ_ID, CertificateRequest, Request
 from cmp.snapshot import Json
 from cmp.states import AWAITING, TRANSITIONS, State
 from cmp.trust import TrustStore
@@ -78,7 +74,11 @@ class Transaction:
     cert_req_id: int = NO_CERT_REQ_ID  # of the certificate granted or refused
     unwanted: x509.Certificate | None = None
     signer: x509.Certificate | None = None  # of the CA's messages, once authenticated
-    _seal: Seal | None = field(default=None, init=False, repr=False, compare=False)
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What this object's messages are protected with."""
+        return self.credentials.seal()
 
     @classmethod
     def begin(
@@ -132,7 +132,7 @@ class Transaction:
             raise LocalError(f"there is nothing to send again while {self.state}")
         if self.state in {State.REQUESTED, State.POLLED}:
             self._require_time(now)
-        return self._message(now)
+        return saying.message(self, now=now)
 
     def _require_time(self, now: datetime) -> None:
         if self.deadline is not None and now >= self.deadline:
@@ -146,54 +146,7 @@ class Transaction:
             self.asked_nonce = self.nonce
         if state in {State.CONFIRMING, State.REFUSED}:
             self.awaited = PkiConf
-        return self._message(now)
-
-    def _message(self, now: datetime) -> bytes:
-        if self._seal is None:
-            self._seal = self.credentials.seal()
-        body = self._body()
-        named_hash = isinstance(body, CertConf) and any(one.hash_alg for one in body.statuses)
-        header = PKIHeader(
-            sender=self.profile.sender(self.credentials),
-            recipient=x509.DirectoryName(self.profile.recipient),
-            transaction_id=self.id,
-            sender_nonce=self.nonce,
-            recip_nonce=self.their_nonce,
-            message_time=now,
-            protection_alg=self._seal.algorithm,
-            sender_kid=self.credentials.sender_kid,
-            general_info=self._general_info(),
-            pvno=3 if named_hash else 2,  # RFC 9810, 7
-        )
-        extra_certs = self.profile.sent_certs(self.credentials, self.trust)
-        return encode(header, body, protect=self._seal.protect, extra_certs=extra_certs)
-
-    def _body(self) -> Body:
-        match self.state:
-            case State.REQUESTED:
-                return self.request.body(self.credentials.digest)
-            case State.POLLED:
-                return PollReq((self.poll_id,))
-            case State.CONFIRMING if self.issued is not None:
-                return CertConf((self._status(self.issued.certificate, None),))
-            case State.REFUSED if self.unwanted is not None:
-                reason = PKIStatusInfo(
-                    PKIStatus.rejection, (str(self.refusal),), frozenset({"incorrectData"})
-                )
-                return CertConf((self._status(self.unwanted, reason),))
-            case State.REFUSED:  # nothing to hash: none is accepted, RFC 9810, 5.3.18
-                return CertConf(())
-            case _:
-                raise LocalError(f"there is no message for {self.state}")
-
-    def _status(self, certificate: x509.Certificate, info: PKIStatusInfo | None) -> CertStatus:
-        digest, algorithm = certificate_hash(certificate)
-        return CertStatus(digest, self.cert_req_id, info, algorithm)
-
-    def _general_info(self) -> tuple[InfoTypeAndValue, ...]:
-        if self.state is not State.REQUESTED or isinstance(self.request, Revoke | Ask):
-            return ()
-        return self.profile.certification_info()
+        return saying.message(self, now=now)
 
     # What the CA says
 
