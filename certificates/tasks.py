@@ -6,6 +6,7 @@ under names that tell what the row is about to do.
 """
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from time import sleep
 
@@ -27,6 +28,7 @@ IDLE = 4  # a dispatcher rests so many times as long as a tick took
 SCAN = 100  # errands opened at once: certificates are locked no longer than that takes
 SCANNING = timedelta(seconds=5)  # how long one scan goes on while there is more to open
 LOOKS = 100
+Work = Callable[[Enrollment, World], None]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,12 @@ def dispatch() -> None:
 @shared_task(name="certificates.enroll")
 def enroll(enrollment: int, fence: int) -> None:
     advance(enrollment, fence)
+
+
+@shared_task(name="certificates.make_key")
+def make_key(enrollment: int, fence: int) -> None:
+    """Make an RSA key, which may take a second of a processor, where nobody waits for it."""
+    advance(enrollment, fence, work=enrolling.make_key)
 
 
 @shared_task(name="certificates.renew")
@@ -106,19 +114,19 @@ def revoke(revocation: int, fence: int) -> None:
         revoking.record_unexpected(revocation, fence, error, now=clock())
 
 
-def advance(pk: int, fence: int) -> None:
+def advance(pk: int, fence: int, work: Work | None = None) -> None:
     """Do what a wake-up call asks for, if nobody else has come first."""
     clock = DatabaseClock()
     mine = enrolling.claim(pk=pk, fence=fence, now=clock())
     if mine is None:
         return
     with bound_contextvars(errand=mine):  # what libraries log meanwhile is about it, too
-        _take_steps(mine, clock)
+        _take_steps(mine, clock, work or enrolling.advance)
 
 
-def _take_steps(mine: Enrollment, clock: DatabaseClock) -> None:
+def _take_steps(mine: Enrollment, clock: DatabaseClock, work: Work) -> None:
     try:
-        enrolling.advance(mine, World(clock, channel.secret_store(), channel.transport))
+        work(mine, World(clock, channel.secret_store(), channel.transport))
     except Exception as error:  # the one boundary where everything is caught
         log.exception("%s: unexpected", mine)
         try:

@@ -21,7 +21,7 @@ from migrations_bulk.domain import series as migrations
 from occm_project import __version__, heartbeats
 
 READINESS: Final = {Readiness.READY: 1, Readiness.NOT_READY: 0, Readiness.EXPIRED: -1}
-QUEUES: Final = ("enroll", "deliver", "suspect", "dispatch", "scan")
+QUEUES: Final = ("enroll", "deliver", "suspect", "keys", "dispatch", "scan")
 NO_LABELS: Final[Mapping[str, str]] = {}
 CERTIFICATE: Final = series.Labels._fields
 

@@ -54,10 +54,13 @@ def workers(metrics_port: int) -> Iterator[Part]:
     alone = ("--without-gossip", "--without-mingle")  # nobody to wait for at the start
     threads = (*CELERY, "worker", *alone, "-P", "threads")
     work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
+    # RSA keys take long to make: behind everything else that wants the processor.
+    keys = ("nice", *threads, "-c", "1", "-Q", "keys", "-n", "keys@%h")
     dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")
     metrics = {"OCCM_METRICS_PORT": str(metrics_port)}
     # A round trip with a CA may take that long.
     yield Part(name="worker", command=work, environ=metrics, grace=40)
+    yield Part(name="keys", command=keys)
     yield Part(name="dispatch", command=dispatch)
     # Keeps nothing on disk: every entry comes round within seconds, a crash spoils no file.
     beat = (*CELERY, "beat", "-S", "occm_project.beat:Scheduler", "--pidfile=")

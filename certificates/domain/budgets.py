@@ -4,7 +4,8 @@ An issuer has at most its budget of rows in flight, and never more than there ar
 n issuers that hang at once, each holds a share, and one share stays free for the next (A1). Those
 known to be suspect share a small pool. Bulk work leaves a part of everything to what goes before
 it, so that nobody waits for a bulk request to be answered. What has just begun to answer again gets
-one row, then two, then four: all that waited would come at once.
+one row, then two, then four: all that waited would come at once. RSA keys are made before a CA is
+asked, by workers of their own: they take no place of it.
 
 Requests a second are granted ahead: `paced_until` is when those granted will have used up their
 time. A row is charged for what it may send before it waits again.
@@ -22,12 +23,17 @@ from issuers.models import Breaker, IssuerHealth
 SUSPECT_SHARE = 5  # suspect issuers share one in so many slots
 KEPT_FROM_BULK = 5  # one in so many places
 BURST = timedelta(seconds=0.25)  # how far ahead requests are granted: ticks are not that punctual
+KEYS = 0  # stands for the making of RSA keys; no issuer has this number
+KEYS_AHEAD = 8  # of them in flight: key makers find work, and what is urgent soon has its turn
 RAMP = 10  # doublings after which any budget is reached
 
 
 @dataclass
 class Room:
-    """What is left of the budgets at one moment; by issuer, None stands for the secret store."""
+    """What is left of the budgets at one moment; by issuer, None stands for the secret store.
+
+    KEYS stands for the making of keys.
+    """
 
     now: datetime
     health: dict[int | None, Breaker]
@@ -39,7 +45,7 @@ class Room:
     def take(self, whose: int | None, priority: int, requests: int) -> bool:
         """Take a place for one row that sends so many requests, if there is one."""
         slots = settings.OCCM_WORKER_SLOTS
-        budget, free = _budget(whose), slots - self.in_flight.total()
+        budget, free = _budget(whose), slots - self.in_flight.total() + self.in_flight[KEYS]
         if priority >= Enrollment.Priority.BULK:
             budget, free = budget - _reserve(budget), free - _reserve(slots)
         if whose in self.suspects:
@@ -82,13 +88,20 @@ class Room:
 
 def most() -> int:
     """Return how many rows one issuer, or the secret store, can have in flight at most."""
-    return max(_budget(None), _budget(0))
+    return max(_budget(None), _each(), KEYS_AHEAD)
 
 
 def _budget(whose: int | None) -> int:
+    if whose == KEYS:
+        return KEYS_AHEAD
+    slots: int = settings.OCCM_WORKER_SLOTS
+    return slots // 2 if whose is None else _each()
+
+
+def _each() -> int:
     slots: int = settings.OCCM_WORKER_SLOTS
     each: int = settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
-    return slots // 2 if whose is None else min(slots, each)
+    return min(slots, each)
 
 
 def _reserve(places: int) -> int:

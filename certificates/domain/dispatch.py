@@ -18,10 +18,11 @@ from django.db.models.functions import RowNumber
 
 from certificates.domain import breakers, budgets, identity
 from certificates.domain.breakers import WRITING, Breakers
-from certificates.domain.budgets import Room
+from certificates.domain.budgets import KEYS, Room
 from certificates.domain.errands import signed_by_identity
 from certificates.models import Enrollment, EnrollmentQuerySet
 from cmp import State
+from issuers.models import Breaker
 
 Kind, Phase, Priority = Enrollment.Kind, Enrollment.Phase, Enrollment.Priority
 
@@ -59,11 +60,12 @@ class _Due(NamedTuple):
     kind: str
     priority: int
     called_until: datetime | None
+    request__key_algorithm: str
 
     @property
     def queue(self) -> int | None:
-        """Whose turns it waits for: its issuer's, or the secret store's."""
-        return None if self.phase in WRITING else self.issuer_id
+        """Whose turns it waits for."""
+        return _whose(self.issuer_id, self.phase, self.request__key_algorithm)
 
     @property
     def requests(self) -> int:
@@ -71,6 +73,13 @@ class _Due(NamedTuple):
         if self.phase in WRITING:
             return 0
         return 1 if self.state in CONFIRM_NEXT else 2
+
+
+def _whose(issuer: int, phase: str, key_algorithm: str) -> int | None:
+    """Return whose turn it takes: the issuer's, None: the secret store's, or that to make a key."""
+    if phase == Phase.NEW and key_algorithm == "RSA":
+        return KEYS
+    return None if phase in WRITING else issuer
 
 
 @transaction.atomic
@@ -102,9 +111,9 @@ def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
 def _room(askable: Breakers, queued: dict[int, int], *, now: datetime) -> Room:
     flying = Enrollment.objects.in_flight(now=now).order_by()
     in_flight: Counter[int | None] = Counter()
-    counts = flying.values_list("issuer_id", "phase").annotate(Count("pk"))
-    for issuer, phase, count in counts:
-        in_flight[None if phase in WRITING else issuer] += count
+    counts = flying.values_list("issuer_id", "phase", "request__key_algorithm")
+    for issuer, phase, algorithm, count in counts.annotate(Count("pk")):
+        in_flight[_whose(issuer, phase, algorithm)] += count
     stalled = flying.filter(asked_at__lte=now - STALLED).values_list("issuer_id", flat=True)
     suspects = {pk for pk, it in askable.items() if pk is not None and it.failing_since is not None}
     suspects.update(issuer for issuer in stalled if issuer is not None)
@@ -135,12 +144,17 @@ def _in_turn(due: EnrollmentQuerySet) -> dict[int | None, list[_Due]]:
         default=Value(2),
         output_field=IntegerField(),
     )
-    store = Case(When(writing, then=Value(1)), default=Value(0), output_field=IntegerField())
+    for_ = Case(
+        When(writing, then=Value(1)),
+        When(phase=Phase.NEW, request__key_algorithm="RSA", then=Value(2)),
+        default=Value(0),
+        output_field=IntegerField(),
+    )
     needed_by = Case(
         When(priority=Priority.RENEWAL, then=F("needed_by")), output_field=DateTimeField()
     )
     order = ("rank", "priority", needed_by.asc(nulls_last=True), "due_at", "pk")
-    turn = Window(RowNumber(), partition_by=("issuer", store), order_by=order)
+    turn = Window(RowNumber(), partition_by=("issuer", for_), order_by=order)
     rows = due.annotate(rank=rank, turn=turn).filter(turn__lte=budgets.most())
     found: dict[int | None, list[_Due]] = defaultdict(list)
     for row in _read(rows.order_by("rank", "priority", "turn")):
@@ -180,13 +194,16 @@ def _mark(chosen: list[_Due], room: Room, *, now: datetime) -> Calls:
         Enrollment.objects.filter(pk__in=pks).update(called_until=until)
     breakers.note_sent(room.health, ((row.queue, row.pk) for row in mine), now=now)
     room.keep()
-    return Calls(Call(row.pk, row.fence, _task(row), _queue(row, room.suspects)) for row in mine)
+    queues = [(row, _queue(row, room)) for row in mine]
+    return Calls(Call(row.pk, row.fence, _task(row, queue), queue) for row, queue in queues)
 
 
-def _task(row: _Due) -> str:
+def _task(row: _Due, queue: str) -> str:
     """Name the task by what it will do, for those who watch."""
     if row.phase in WRITING:
         return "certificates.deliver"
+    if queue == "keys":
+        return "certificates.make_key"
     if row.state in POLL_NEXT:
         return "certificates.poll"
     if row.kind == Kind.MIGRATE:
@@ -194,7 +211,14 @@ def _task(row: _Due) -> str:
     return "certificates.renew" if row.kind == Kind.RENEW else "certificates.enroll"
 
 
-def _queue(row: _Due, suspects: frozenset[int]) -> str:
+def _queue(row: _Due, room: Room) -> str:
     if row.phase in WRITING:
         return "deliver"
-    return "suspect" if row.issuer_id in suspects else "enroll"
+    probed = any(it is not None and it.is_open for it in _asked(row, room))
+    if row.queue == KEYS and not probed:  # a probe is to ask, not only to get ready for it
+        return "keys"
+    return "suspect" if row.issuer_id in room.suspects else "enroll"
+
+
+def _asked(row: _Due, room: Room) -> tuple[Breaker | None, Breaker | None]:
+    return room.health.get(row.issuer_id), room.health.get(None)

@@ -15,6 +15,7 @@ from certificates.domain import (
     exchange,
     failures,
     identity,
+    keys,
     migrating,
     policy,
 )
@@ -53,6 +54,18 @@ def advance(enrollment: Enrollment, world: World) -> None:
         log.info("%s: taken over by another worker", enrollment)
     else:
         _tell(enrollment)
+
+
+def make_key(enrollment: Enrollment, _world: World) -> None:
+    """Make the key of one that has none yet, and leave it to others who speak to CAs."""
+    try:
+        if enrollment.phase == Phase.NEW:
+            made = keys.made(enrollment.request)
+            enrollment.move(Phase.EXCHANGE, leased_until=None, **made)
+        else:
+            enrollment.keep(leased_until=None)
+    except LeaseLost:
+        log.info("%s: taken over by another worker", enrollment)
 
 
 def _tell(enrollment: Enrollment) -> None:

@@ -24,7 +24,6 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from certificates.domain import breakers, errands, failures, keys, means, policy
 from certificates.domain.means import Means
 from certificates.domain.world import MARGIN, LeasedSecrets, Transport, World
-from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment
 from cmp import (
     BadHttp,
@@ -65,12 +64,7 @@ def converse(enrollment: Enrollment, world: World) -> bool:
     if not enrollment.exchange:
         means.check(enrollment, found, secrets, now=world.clock())
     if enrollment.phase == Phase.NEW:
-        key = keys.generate(enrollment.request)
-        enrollment.move(
-            Phase.EXCHANGE,
-            private_key=Sealed(keys.to_der(key)),
-            public_key_sha256=keys.public_key_sha256(key),
-        )
+        enrollment.move(Phase.EXCHANGE, **keys.made(enrollment.request))
     tx = _transaction(enrollment, found, now=world.clock())
     try:
         with world.connect(

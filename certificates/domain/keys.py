@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from certificates.fields import Sealed
 from cmp import CertTemplate
 from secretstore import PrivateKey
 
@@ -41,6 +42,12 @@ def generate(request: Mapping[str, Any]) -> PrivateKey:
     if request["key_algorithm"] == "RSA":
         return rsa.generate_private_key(65537, KEY_SIZES[request["key_size"]])
     return ec.generate_private_key(CURVES[request["elliptic_curve"]])
+
+
+def made(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a new key pair, and return the changes that an enrollment keeps it by."""
+    key = generate(request)
+    return {"private_key": Sealed(to_der(key)), "public_key_sha256": public_key_sha256(key)}
 
 
 def to_der(key: PrivateKey) -> bytes:

@@ -13,11 +13,12 @@ from django.db import connection
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from certificates.domain import budgets, dispatch, identity, lifecycle
+from certificates.domain.budgets import KEYS_AHEAD
 from certificates.domain.dispatch import Call
 from certificates.models import Certificate, Enrollment
 from cmp import State
 from issuers.domain import health
-from issuers.models import Issuer
+from issuers.models import Issuer, IssuerHealth
 from tests.factories import NOW, a_certificate, an_enrollment, an_identity, an_issuer
 
 pytestmark = pytest.mark.django_db
@@ -176,6 +177,49 @@ def test_requests_are_not_hidden_by_deliveries_that_wait(settings: Settings) -> 
     [new] = due_rows(issuer, 1)
 
     assert new.pk in called_to(dispatch.tick(now=NOW))
+
+
+class TestRsaKeys:
+    def rows(self, issuer: Issuer, count: int) -> list[Enrollment]:
+        rsa = {"key_algorithm": "RSA", "key_size": "KEYSIZE_4096"}
+        made = [a_certificate(issuer=issuer, **rsa) for _ in range(count)]
+        return [it.enrollments.get() for it in made]
+
+    def test_are_made_apart(self) -> None:
+        [row] = self.rows(a_ready_issuer(), 1)
+
+        [call] = dispatch.tick(now=NOW)
+
+        assert (call.enrollment, call.task, call.queue) == (row.pk, "certificates.make_key", "keys")
+
+    def test_take_no_place_of_their_issuer(self, settings: Settings) -> None:
+        settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT = 2
+        issuer = a_ready_issuer()
+        self.rows(issuer, KEYS_AHEAD + 5)
+        others = due_rows(issuer, 3)
+
+        first = dispatch.tick(now=NOW)
+        Enrollment.objects.filter(pk=others[0].pk).update(due_at=None)
+        again = dispatch.tick(now=NOW + SECOND)
+
+        queues = Counter(call.queue for call in first)
+        assert queues == {"keys": KEYS_AHEAD, "enroll": 2}
+        assert called_to(again) == []
+
+    def test_are_no_probe_of_a_ca(self) -> None:
+        issuer = a_ready_issuer()
+        [row] = self.rows(issuer, 1)
+        IssuerHealth.objects.filter(pk=issuer.pk).update(
+            failing_since=NOW, failures=9, probe_at=NOW
+        )
+
+        [call] = dispatch.tick(now=NOW)
+
+        assert (call.enrollment, call.task, call.queue) == (
+            row.pk,
+            "certificates.enroll",
+            "suspect",
+        )
 
 
 class TestSuspects:

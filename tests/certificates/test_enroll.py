@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from certificates.domain import enroll, lifecycle
+from certificates.domain import dispatch, enroll, keys, lifecycle
 from certificates.models import Certificate, Enrollment, MaybeIssued
 from cmp import format_name
 from cmp.testing import DemoCA, Pki
@@ -37,6 +37,21 @@ class TestAllIsWell:
         assert site.readiness(identity_row) == site.readiness(certificate) == "READY"
         assert site.leaf(certificate).issuer == site.cas[issuer.pk].pki.issuing.certificate.subject
         assert site.cas[issuer.pk].counts == {"ir": 2, "certConf": 2}
+
+    def test_an_rsa_key_is_made_first_and_kept_for_the_request(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        certificate = a_certificate(issuer=issuer, key_algorithm="RSA", key_size="KEYSIZE_2048")
+        [call] = dispatch.tick(now=site.clock())
+
+        site.work(call)
+
+        waiting = site.errand(certificate)
+        assert (waiting.phase, waiting.state) == (Phase.EXCHANGE, "")
+        assert (waiting.leased_until, waiting.tries) == (None, 0)
+        site.run()
+        kept = keys.from_der(waiting.private_key.reveal())
+        assert site.leaf(certificate).public_key() == kept.public_key()
 
     def test_the_certificate_says_what_was_asked_for(self, site: Site, issuer: Issuer) -> None:
         certificate = a_certificate(

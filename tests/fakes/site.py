@@ -127,7 +127,9 @@ class Site:
 
     def work(self, call: Call) -> None:
         mine = enroll.claim(pk=call.enrollment, fence=call.fence, now=self.clock())
-        if mine is not None:
+        if mine is not None and call.queue == "keys":
+            enroll.make_key(mine, self.world)
+        elif mine is not None:
             enroll.advance(mine, self.world)
 
     def revoke(self) -> None:

@@ -168,7 +168,7 @@ def test_workers_and_scheduled_tasks_are_told_from_their_signs_of_life() -> None
 
     page = scrape()
 
-    alive = {"enroll": 2, "deliver": 1, "suspect": 0, "dispatch": 0, "scan": 0}
+    alive = {"enroll": 2, "deliver": 1, "suspect": 0, "keys": 0, "dispatch": 0, "scan": 0}
     assert page.by("occm_workers", "queue") == alive
     ran = page.value("occm_task_last_run_timestamp_seconds", task="certificates.dispatch")
     assert ran == pytest.approx(timezone.now().timestamp(), abs=20)
