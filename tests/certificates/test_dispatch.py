@@ -181,8 +181,10 @@ def test_requests_are_not_hidden_by_deliveries_that_wait(settings: Settings) -> 
 
 class TestRsaKeys:
     def rows(self, issuer: Issuer, count: int) -> list[Enrollment]:
-        rsa = {"key_algorithm": "RSA", "key_size": "KEYSIZE_4096"}
-        made = [a_certificate(issuer=issuer, **rsa) for _ in range(count)]
+        made = [
+            a_certificate(issuer=issuer, key_algorithm="RSA", key_size="KEYSIZE_4096")
+            for _ in range(count)
+        ]
         return [it.enrollments.get() for it in made]
 
     def test_are_made_apart(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -59,6 +60,13 @@ class Up:
     @property
     def said(self) -> str:
         return self.process.log.read_text()
+
+    def pid_of(self, sign: str) -> int | None:
+        """Return the process of ours with these letters in its command, if there is one."""
+        assert self.process.popen is not None
+        ours = ("ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.popen.pid))
+        listed = subprocess.run(ours, capture_output=True, text=True, check=False).stdout
+        return next((int(line.split()[0]) for line in listed.splitlines() if sign in line), None)
 
     def control(self, ca: int, **knobs: Any) -> Any:
         """Turn knobs of a demo CA (1 or 2), and return its report."""

@@ -4,6 +4,8 @@ All tests share one installation, each has certificates of its own. The CA runs 
 it goes on while OCCM and its servers are restarted.
 """
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -165,7 +167,7 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
 @pytest.fixture
 def ca(flow: Flow) -> Iterator[DemoCaProcess]:
     yield flow.ca
-    flow.ca.control(stall=False, refuse=None, polls=0)
+    flow.ca.control(stall=False, refuse=None, polls=0, delay=0)
 
 
 def test_created_and_renewed_in_time_with_a_new_key(flow: Flow) -> None:
@@ -233,6 +235,26 @@ def test_poll_goes_on_after_a_restart_of_everything(flow: Flow, ca: DemoCaProces
     assert flow.asked("ir") == asked + 1
     assert flow.asked("pollReq") == polls + 2
     assert flow.listed("amf3") == []
+
+
+def test_worker_that_is_told_to_end_finishes_its_transactions(
+    flow: Flow, ca: DemoCaProcess
+) -> None:
+    asked, names = flow.asked("ir"), [f"upf{number}" for number in range(6)]
+    ca.control(delay=1)  # second, before each answer
+    for name in names:
+        flow.create(name)
+    wait_until(lambda: flow.asked("ir") == asked + len(names))
+    worker = flow.up.pid_of("work@")
+    assert worker is not None
+
+    os.kill(worker, signal.SIGTERM)
+    for name in names:
+        flow.wait_until_ready(name)
+
+    assert flow.asked("ir") == asked + len(names)  # no answer was lost, none asked for anew
+    assert not any(flow.listed(name) for name in names)
+    wait_until(lambda: flow.up.pid_of("work@") not in {None, worker})  # and there is a next one
 
 
 def test_refused_is_tried_again_until_stopped_and_goes_on_when_retried(
