@@ -125,6 +125,7 @@ class Outcome:
 
     fault: str
     seconds: float = 0
+    restarts: int = 0  # of processes that ended by themselves
     failed_tries: int = 0
     issued: int = 0
     unused: int = 0
@@ -179,7 +180,7 @@ def endure(site: Site, rows: Any, options: argparse.Namespace) -> Outcome:
     if not wait(run):
         outcome.wrong.append(f"{run.left()} are not READY: {rows.errors_shown()}")
     outcome.seconds = round(time.monotonic() - began, 1)
-    outcome.failed_tries = rows.failed_tries()
+    outcome.restarts, outcome.failed_tries = site.restarts, rows.failed_tries()
     outcome.wrong += [
         f"{name}: key and certificate differ" for name in rows.mismatches(site.secrets)
     ]

@@ -1,11 +1,12 @@
 """OCCM in processes of a benchmark's own, each of which can be killed, on servers that can be too.
 
 PostgreSQL, Valkey over TCP, a demo CA, a folder of secrets; workers, dispatchers and beats as
-`./occm up` starts them, but unsupervised and without web server.
+`./occm up` starts them, without web server. What ends by itself is started again, as everywhere.
 """
 
 import contextlib
 import itertools
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -28,12 +29,19 @@ class Site:
         self.ca = DemoCaProcess(folder / "ca")
         self.settings = settings
         self.processes: list[Process] = []
+        self.restarts = 0  # of processes that ended by themselves
         self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._over = threading.Event()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.callback(self._kill_processes)
+            keeper = threading.Thread(target=self._keep_up)
+            keeper.start()
+            stack.callback(keeper.join)
+            stack.callback(self._over.set)
             for server in (self.postgresql, self.valkey, self.ca):
                 stack.enter_context(server)
             self.environ = environment(
@@ -61,14 +69,25 @@ class Site:
             ready=lambda _: True,
             environ=self.environ | environ,
         )
-        process.start()
-        self.processes.append(process)
+        with self._lock:
+            process.start()
+            self.processes.append(process)
         return process
 
     def replace(self, process: Process) -> None:
         """End a process as a power cut would, and start it again."""
-        process.kill()
-        process.start()
+        with self._lock:
+            process.kill()
+            process.start()
+
+    def _keep_up(self) -> None:
+        while not self._over.wait(1):
+            with self._lock:
+                ended = [it for it in self.processes if it.popen and it.popen.poll() is not None]
+                for process in ended:
+                    process.kill()  # it is gone; this forgets it
+                    process.start()
+                self.restarts += len(ended)
 
     def _kill_processes(self) -> None:
         for process in self.processes:

@@ -33,7 +33,8 @@ def main() -> None:
         parser.error(f"no such fault: {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     words = [f"--certificates={options.certificates}", f"--seed={options.seed}"]
     words += [f"--retry-interval={options.retry_interval}", *["--renew"] * options.renew]
-    print(f"{'fault':<22}{'s':>6}{'failed':>8}{'issued':>8}{'unused':>8}{'listed':>8}", flush=True)
+    columns = ("restarts", "failed", "issued", "unused", "listed")
+    print(f"{'fault':<22}{'s':>6}{''.join(f'{it:>10}' for it in columns)}", flush=True)
     well = [endured(fault, words) for fault in options.fault]
     if not all(well):
         sys.exit(1)
@@ -47,8 +48,8 @@ def endured(fault: str, words: list[str]) -> bool:
         print(f"{fault:<22} ended with {done.returncode}", flush=True)
         return False
     found: dict[str, Any] = json.loads(done.stdout)
-    numbers = (found["failed_tries"], found["issued"], found["unused"], found["listed"])
-    columns = "".join(f"{number:8}" for number in numbers)
+    named = ("restarts", "failed_tries", "issued", "unused", "listed")
+    columns = "".join(f"{found[name]:10}" for name in named)
     print(f"{fault:<22}{found['seconds']:6.0f}{columns}", flush=True)
     for wrong in found["wrong"]:
         print(f"    {wrong}", flush=True)

@@ -18,6 +18,8 @@ ENOUGH = 20  # in one queue: more than ticks that a busy worker leaves waiting
 class Scheduler(beat.Scheduler):
     """Celery's own, in memory: every entry comes round within seconds."""
 
+    _counting: Any = None  # a channel apart: the producer's is closed when it loses the broker
+
     def apply_async(
         self,
         entry: beat.ScheduleEntry,
@@ -26,12 +28,18 @@ class Scheduler(beat.Scheduler):
         **options: Any,
     ) -> Any:
         """Send an entry's task, unless nobody has taken up those sent before."""
-        if producer is not None and self._waiting(entry, producer) >= ENOUGH:
+        if self._waiting(entry) >= ENOUGH:
             touch_file()  # alive, and the broker is there
             return None
         return super().apply_async(entry, producer=producer, advance=advance, **options)
 
-    def _waiting(self, entry: beat.ScheduleEntry, producer: Producer) -> int:
+    def close(self) -> None:
+        super().close()
+        if self._counting is not None:
+            self._counting.connection.client.release()
+
+    def _waiting(self, entry: beat.ScheduleEntry) -> int:
         queue = self.app.amqp.router.route(dict(entry.options or {}), str(entry.task))["queue"]
-        channel: Any = producer.channel  # of the transport's own class
-        return int(channel.queue_declare(queue=queue.name).message_count)
+        if self._counting is None:
+            self._counting = self.app.connection_for_write().channel()
+        return int(self._counting.queue_declare(queue=queue.name).message_count)
