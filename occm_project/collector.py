@@ -147,6 +147,11 @@ def _errands(now: datetime) -> Iterator[Metric]:
 def _issuers(now: datetime) -> Iterator[Metric]:
     """Every issuer has its series, zeros too: a graph without gaps, an alert that resolves."""
     up = _family("issuer_up", "0 while the CA does not answer as it should.", ["issuer"])
+    alone = _family(
+        "issuer_left_alone",
+        "1 while only probes go to the CA, for it did not answer; what is due waits.",
+        ["issuer"],
+    )
     failing = _family(
         "issuer_failing_since_timestamp_seconds",
         "When the CA first failed since its last good answer.",
@@ -172,6 +177,7 @@ def _issuers(now: datetime) -> Iterator[Metric]:
     for row in figures.issuers(now=now):
         name = [row.name]
         up.add_metric(name, row.health.failing_since is None)
+        alone.add_metric(name, row.health.is_open)
         if row.health.failing_since is not None:
             failing.add_metric(name, row.health.failing_since.timestamp())
         if row.health.answered_at is not None:
@@ -184,7 +190,10 @@ def _issuers(now: datetime) -> Iterator[Metric]:
         oldest.add_metric(name, late.total_seconds() if late else 0)
         flying.add_metric(name, in_flight.get(row.name, 0))
         halted.add_metric(name, stopped.get(row.name, 0))
-    yield from (up, failing, answered, warnings, certificates, due, oldest, flying, halted)
+    yield from (up, alone, failing, answered, warnings)
+    yield from (certificates, due, oldest, flying, halted)
+    store = figures.failing_store()
+    yield gauge("secret_store_up", "0 while secrets cannot be read or written.", store is None)
 
 
 def _migrations() -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from certificates.domain import lifecycle
 from certificates.models import Certificate, Enrollment, Revocation
-from issuers.models import Issuer, IssuerHealth
+from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
 from occm_project import __version__, collector, heartbeats
 from occm_project.models import Heartbeat
 from tests.certificates.standings import failing, ready
@@ -147,15 +147,26 @@ def test_an_issuer_tells_how_its_ca_does() -> None:
     issuer, since = an_issuer(name="ca"), timezone.now()
     an_identity(issuer=issuer)
     assert scrape().value("occm_issuer_up", issuer="ca") == 1
-    IssuerHealth.objects.filter(pk=issuer.pk).update(failing_since=since, warnings=["a", "b"])
+    assert scrape().value("occm_issuer_left_alone", issuer="ca") == 0
+    IssuerHealth.objects.filter(pk=issuer.pk).update(
+        failing_since=since, warnings=["a", "b"], probe_at=since
+    )
 
     page = scrape()
 
     assert page.value("occm_issuer_up", issuer="ca") == 0
     failing_since = page.value("occm_issuer_failing_since_timestamp_seconds", issuer="ca")
     assert failing_since == since.timestamp()
+    assert page.value("occm_issuer_left_alone", issuer="ca") == 1
     assert page.value("occm_issuer_warnings", issuer="ca") == 2
     assert page.value("occm_issuer_certificates", issuer="ca") == 1
+
+
+def test_the_secret_store_tells_how_it_does() -> None:
+    assert scrape().value("occm_secret_store_up") == 1
+    SecretStoreHealth.objects.create(pk=SecretStoreHealth.ONLY, failing_since=timezone.now())
+
+    assert scrape().value("occm_secret_store_up") == 0
 
 
 def test_workers_and_scheduled_tasks_are_told_from_their_signs_of_life() -> None:

@@ -72,6 +72,7 @@ CASES = {
     "OCCMSecretWritesFailing": Case(
         {'occm_errands_failing{issuer="ca",class="SECRET_STORE"}': "1x20 stale"}, 5, 15, 25
     ),
+    "OCCMSecretStoreDown": Case({"occm_secret_store_up": "1x5 0x10 1x10"}, 5, 12, 20),
     "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x70 2x100"}, 70, 80, 140),
     "OCCMMigrationFailures": Case(
         {f"{MOVING}{{migration=\"m\",issuer=\"ca\",source=\"old\"}}": "_x4 300x60 stale"},
@@ -96,6 +97,16 @@ MORE = [
     ),
     ("OCCMNoData", Case({"occm_database_up": "1x5 0x14 1x20"}, 5, 15, 25)),
     (
+        "OCCMQueueStuck",  # only once the CA is no longer left alone
+        Case(
+            {
+                'occm_queue_oldest_due_seconds{issuer="ca"}': "0+60x50 0x10",
+                'occm_issuer_left_alone{issuer="ca"}': "1x30 0x40",
+            },
+            29, 40, 55,
+        ),
+    ),
+    (
         "OCCMSchedulerSilent",
         Case({"occm_database_up": "_x4 1x50", DISPATCH: "_x20 1200+60x20"}, 4, 10, 25),
     ),
@@ -117,7 +128,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 
 def test_promtool_finds_no_fault_in_the_rules() -> None:
-    assert "16 rules found" in promtool("check", "rules", RULES)
+    assert "17 rules found" in promtool("check", "rules", RULES)
 
 
 def test_every_alert_is_quiet_then_fires_then_resolves(tmp_path: Path) -> None:
