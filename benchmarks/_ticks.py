@@ -17,7 +17,7 @@ from django.db.models import Model
 
 import benchmarks._django  # noqa: F401 - before models can be imported
 from certificates import tasks
-from certificates.domain import dispatch, lifecycle, watch
+from certificates.domain import dispatch, lifecycle, looks
 from certificates.models import Certificate, Enrollment
 from secretstore import MemorySecretStore
 from tests.factories import a_certificate, an_identity, an_issuer
@@ -211,8 +211,8 @@ def main() -> None:
         ("dispatch tick, nothing due", tick, stopped),
         ("deletions to finish: none", lambda: lifecycle.finish_deletions(now=now), nothing),
         (
-            "MANUAL certificates to look at: none",
-            lambda: watch.look(secrets=secrets, now=now),
+            "certificates to look at: none",
+            lambda: looks.look(secrets=secrets, now=now),
             nothing,
         ),
     ]

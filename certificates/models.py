@@ -162,6 +162,7 @@ class Certificate(models.Model):
     )
     chain_output_key = models.CharField("key", max_length=253, blank=True, validators=[secret_key])
     merge_certificate_and_chain = models.BooleanField(default=False)
+    repair_drift = models.BooleanField("repair what others change", default=True)
     # CA Bundle Input
     ca_bundle_namespace = models.CharField(
         "namespace", max_length=63, blank=True, validators=[namespace]
@@ -180,9 +181,16 @@ class Certificate(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     renew_at = models.DateTimeField(null=True, blank=True, db_index=True)
     in_place = models.BooleanField(default=False)  # the outputs hold this pair
-    looked_at = models.DateTimeField(null=True, blank=True)  # last look at the outputs (MANUAL)
+    chain_der = models.JSONField(null=True, blank=True, default=None)  # base64; null: not known
+    looked_at = models.DateTimeField(null=True, blank=True)  # last look at the outputs
     look_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     attention = models.TextField(blank=True)  # what is wrong or odd, in a sentence
+    # What somebody else changed in the outputs since (AUTOMATIC); see domain.drift
+    drift = models.TextField(blank=True)  # in a sentence
+    drifted_at = models.DateTimeField(null=True, blank=True)  # the first look that found it
+    drift_count = models.PositiveIntegerField(default=0)  # how often it was found to last
+    repaired_at = models.DateTimeField(null=True, blank=True)  # the last repair began
+    contested = models.BooleanField(default=False)  # changed again after a repair: left alone
     modifications = models.JSONField(default=list, blank=True)  # grantedWithMods: what differs
     deleting = models.BooleanField(default=False)
 
@@ -242,6 +250,7 @@ class Output(models.Model):
     namespace = models.CharField(max_length=63)
     secret = models.CharField(max_length=253)
     key = models.CharField(max_length=253)
+    version = models.CharField(max_length=64, blank=True)  # of the secret, last written or seen
 
     class Meta:
         constraints = [
@@ -360,6 +369,7 @@ class Enrollment(models.Model):
         RENEW = "RENEW"
         RECREATE = "RECREATE"
         MIGRATE = "MIGRATE"
+        REPAIR = "REPAIR"  # what was delivered before is written again; no CA is asked
 
     class Phase(models.TextChoices):
         NEW = "NEW", "no key yet"

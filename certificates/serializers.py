@@ -95,6 +95,10 @@ class StatusSerializer(serializers.ModelSerializer[Certificate]):
             "renew_at",
             "modifications",
             "warnings",
+            "drift",
+            "drifted_at",
+            "drift_count",
+            "contested",
             "deleting",
         )
         read_only_fields = fields
@@ -143,6 +147,10 @@ class CertificateSerializer(TypesOnly[Certificate]):
             "renew_at": certificate.renew_at,
             "modifications": certificate.modifications,
             "warnings": warnings_of(certificate),
+            "drift": certificate.drift,
+            "drifted_at": certificate.drifted_at,
+            "drift_count": certificate.drift_count,
+            "contested": certificate.contested,
             "deleting": certificate.deleting,
         }
 
@@ -261,7 +269,8 @@ class LeftSerializer(serializers.Serializer[lifecycle.Left]):
 
 def warnings_of(certificate: Certificate) -> list[str]:
     """Return what is odd about a certificate: found by workers, or meant by the operator."""
-    return [*certificate.attention.splitlines(), *rules.warnings(certificate)]
+    found = (*certificate.drift.splitlines(), *certificate.attention.splitlines())
+    return [*found, *rules.warnings(certificate)]
 
 
 def _under_way(errand: Enrollment) -> dict[str, Any]:

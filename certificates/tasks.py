@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
-from certificates.domain import lifecycle, watch
+from certificates.domain import lifecycle, looks
 from certificates.domain import revoke as revoking
 from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
@@ -27,7 +27,7 @@ PAUSE_S = 0.1
 IDLE = 4  # a dispatcher rests so many times as long as a tick took
 SCAN = 100  # errands opened at once: certificates are locked no longer than that takes
 SCANNING = timedelta(seconds=5)  # how long one scan goes on while there is more to open
-LOOKS = 100
+LOOKING = timedelta(seconds=4)
 Work = Callable[[Enrollment, World], None]
 
 log = logging.getLogger(__name__)
@@ -86,13 +86,13 @@ def scan_expiring() -> None:
         pass
 
 
-@shared_task(name="certificates.scan_manual")
-def scan_manual() -> None:
-    """Look at the MANUAL certificates that are due for it (D5)."""
+@shared_task(name="certificates.scan_secrets")
+def scan_secrets() -> None:
+    """Look at what lies in the secrets of certificates that are due for it (D5, drift)."""
     clock, secrets = DatabaseClock(), channel.secret_store()
-    for _ in range(LOOKS):
-        if not watch.look(secrets=secrets, now=clock()):
-            break
+    until = clock() + LOOKING
+    while (now := clock()) < until and looks.look(secrets=secrets, now=now):
+        pass
 
 
 @shared_task(name="certificates.call_revocations")

@@ -97,6 +97,16 @@ def _certificates(now: datetime) -> Iterator[Metric]:
         if row.renew_at is not None:
             renewal.add_metric(row.labels, row.renew_at.timestamp())
     yield from (readiness, expiry, renewal)
+    drift = _family(
+        "certificate_drifted_timestamp_seconds",
+        "When it was seen that somebody else had changed its secrets, while they are so; contested:"
+        " they were changed again after a repair, and are left alone.",
+        labels=(*CERTIFICATE, "contested"),
+    )
+    for found in series.drifted():
+        contested = str(found.contested).lower()
+        drift.add_metric((*found.labels, contested), found.since.timestamp())
+    yield drift
     yield gauge(
         "maybe_issued",
         "Certificates a CA may have issued although its answer was lost.",

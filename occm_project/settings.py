@@ -55,6 +55,7 @@ OCCM_SECRET_STORE = env.str(
 OCCM_ACCESSED_NAMESPACES = env.list("OCCM_ACCESSED_NAMESPACES", default=[])  # empty: all
 OCCM_FIELD_KEYS = env.list("OCCM_FIELD_KEYS")  # Fernet keys; the first encrypts, all decrypt
 OCCM_RETRY_INTERVAL = timedelta(seconds=env.int("OCCM_RETRY_INTERVAL_S", default=30))
+OCCM_LOOK_INTERVAL = timedelta(seconds=env.int("OCCM_LOOK_INTERVAL_S", default=3600))
 OCCM_MIGRATION_MAX_ATTEMPTS = env.int("OCCM_MIGRATION_MAX_ATTEMPTS", default=3)
 OCCM_USE_OCCM_CERT_SIGN_FOR_KUR = env.bool("OCCM_USE_OCCM_CERT_SIGN_FOR_KUR", default=False)
 OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE = env.bool(
@@ -97,7 +98,7 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0},
-    "scan-manual": {"task": "certificates.scan_manual", "schedule": 5.0},
+    "scan-secrets": {"task": "certificates.scan_secrets", "schedule": 5.0},
     "scan-expiring": {"task": "certificates.scan_expiring", "schedule": 10.0},
     "revocations": {"task": "certificates.call_revocations", "schedule": 1.0},
     "migrations": {"task": "migrations_bulk.advance", "schedule": 1.0},

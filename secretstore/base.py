@@ -99,6 +99,15 @@ class Secret:
 ABSENT: Final = Secret(data={}, version=None, exists=False)  # what a writer creates from
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A secret is, or may be, another than before. Of what is in it nothing is told."""
+
+    namespace: str
+    secret: str
+    version: str | None  # None: it is gone
+
+
 class SecretStore(Protocol):
     """Reads and writes secrets, safe to share among threads and processes."""
 

@@ -132,6 +132,8 @@ class CertificateAdmin(OperatorAdmin):
         errand = _open(certificate)
         if errand is not None and errand.error:
             return clipped("bad", errand.error)
+        if certificate.drift:
+            return clipped("bad" if certificate.contested else "warn", certificate.drift)
         return clipped("warn", certificate.attention) if certificate.attention else EMPTY
 
     # Add, edit and delete
@@ -292,7 +294,8 @@ def _offered(certificate: Any) -> set[str]:
         return set()
     errand = _open(certificate)
     offered = {"renew", "recreate"}
-    if errand is not None or certificate.creation_mode == Certificate.CreationMode.MANUAL:
+    is_manual = certificate.creation_mode == Certificate.CreationMode.MANUAL
+    if errand is not None or is_manual or certificate.drift:
         offered.add("retry")
     if errand is not None and errand.due_at is not None:
         offered.add("stop")

@@ -6,6 +6,7 @@ from issuers.admin.forms import Group, OperatorForm, When
 RSA = When("key_algorithm", (Certificate.KeyAlgorithm.RSA,))
 EC = When("key_algorithm", (Certificate.KeyAlgorithm.EC,))
 PEM = When("key_encoding", (Certificate.KeyEncoding.PEM,))
+AUTOMATIC = When("creation_mode", (Certificate.CreationMode.AUTOMATIC,))
 OTHER = When("cert_type", (Certificate.CertType.OTHER,))
 
 PRIVATE_KEY_OUTPUT = (
@@ -46,6 +47,7 @@ GROUPS = (
             "basic_constraints",
             "requested_validity_days",
             "renew_before_expiration_days",
+            "repair_drift",
         ),
         columns=3,
     ),
@@ -108,6 +110,8 @@ HELP = {
     "requested_validity_days": "1 to 3650; 3GPP recommends at most 1095.",
     "renew_before_expiration_days": "Renewal starts at the latest this many days before the "
     "certificate expires.",
+    "repair_drift": "What somebody else changes in the secrets is put right: written again, or "
+    "asked for anew; never twice within a day. Off: it is only told.",
     "ip_addresses": "IPv4 or IPv6 addresses.",
     "dns_names": "A wildcard may stand only at the very left: *.example.org.",
     "uri_api_roots": "API root of the NF instance: https://nrf.example.org:8443.",
@@ -133,6 +137,7 @@ NETWORK_FUNCTIONS = (
 class CertificateForm(OperatorForm):
     groups = GROUPS
     applies_when = {
+        "repair_drift": AUTOMATIC,
         "network_function": OTHER,
         "key_size": RSA,
         "elliptic_curve": EC,

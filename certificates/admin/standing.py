@@ -13,6 +13,7 @@ NOUNS = {
     Enrollment.Kind.RENEW: "renewal",
     Enrollment.Kind.RECREATE: "recreation",
     Enrollment.Kind.MIGRATE: "migration",
+    Enrollment.Kind.REPAIR: "repair",
 }
 SHORT = 80  # characters of an error in a list
 

@@ -5,13 +5,13 @@ same contents are written again by whoever takes the row up, and that changes no
 """
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
 
 from certificates import metrics
-from certificates.domain import contents, errands, failures, identity, policy
+from certificates.domain import contents, errands, failures, identity, policy, watch
 from certificates.domain.contents import Parcel
 from certificates.domain.world import LeasedSecrets, World
 from certificates.models import Certificate, Enrollment, LeaseLost
@@ -21,7 +21,14 @@ from secretstore import ABSENT, CERTIFICATE_LABEL, Conflict, Secret, SecretMissi
 Phase = Enrollment.Phase
 
 ROUNDS: Final = 5  # of reading and writing against others that change the same secret
-DECIDING: Final = ("id", "name", "cert_type", "renew_before_expiration_days", "chain_output_key")
+DECIDING: Final = (
+    "id",
+    "name",
+    "cert_type",
+    "creation_mode",
+    "renew_before_expiration_days",
+    "chain_output_key",
+)
 NO_CHAIN = "The CA sent no certificate chain; what lies at the chain output was left as it is."
 
 
@@ -32,10 +39,9 @@ def deliver(enrollment: Enrollment, world: World) -> None:
     parcel = contents.unpack(enrollment, chain_is_ours=chain_is_ours)
     if enrollment.phase == Phase.ISSUED:
         _go_forward(enrollment, parcel, secrets)
-    for namespace, secret in parcel.secrets:
-        _write(parcel, namespace, secret, secrets, dry_run=False)
+    versions = {where: _write(parcel, *where, secrets, dry_run=False) for where in parcel.secrets}
     now = world.clock()
-    _finish(enrollment, parcel, now=now)
+    _finish(enrollment, parcel, versions, now=now)
     metrics.delivered(enrollment, now=now)
 
 
@@ -53,12 +59,16 @@ def _go_forward(enrollment: Enrollment, parcel: Parcel, secrets: LeasedSecrets) 
 
 def _write(
     parcel: Parcel, namespace: str, secret: str, secrets: LeasedSecrets, *, dry_run: bool
-) -> None:
-    """Merge our keys into one secret, conditioned on what was read. Raises SecretStoreError."""
-    for round_ in range(1, ROUNDS + 1):
+) -> str:
+    """Merge our keys into one secret, conditioned on what was read, and return its new version.
+
+    Raises SecretStoreError.
+    """
+    left = ROUNDS
+    while True:
         present = _read(secrets, namespace, secret)
         try:
-            secrets.write(
+            return secrets.write(
                 namespace,
                 secret,
                 contents.changes(parcel, namespace, secret, present=present),
@@ -68,10 +78,9 @@ def _write(
                 dry_run=dry_run,
             )
         except Conflict:  # somebody wrote in between: read, extend the lease and write again
-            if round_ == ROUNDS:
+            left -= 1
+            if not left:
                 raise
-        else:
-            return
 
 
 def _read(secrets: LeasedSecrets, namespace: str, secret: str) -> Secret:
@@ -82,11 +91,14 @@ def _read(secrets: LeasedSecrets, namespace: str, secret: str) -> Secret:
 
 
 @transaction.atomic
-def _finish(enrollment: Enrollment, parcel: Parcel, *, now: datetime) -> None:
+def _finish(
+    enrollment: Enrollment, parcel: Parcel, versions: watch.Versions, *, now: datetime
+) -> None:
     """Everything is written: take the certificate over and close the errand."""
     row = _locked(enrollment.certificate_id)
     _take_over(row, enrollment, parcel, now=now)
     enrollment.certificate = row
+    watch.note_versions(row, versions)
     is_identity = row.cert_type == Certificate.CertType.OCCM
     kept = ("private_key", "certificate_der", "chain_der") if is_identity else ()
     emptied = {name: value for name, value in errands.emptied().items() if name not in kept}
@@ -117,7 +129,7 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
     )
     wants_chain = parcel.chain_is_ours and bool(row.chain_output_key)
     notes = [renewal.warning, NO_CHAIN if wants_chain and not parcel.chain else ""]
-    changes = {
+    changes: dict[str, Any] = {
         "issuer": enrollment.ca.pk,
         "certificate_der": bytes(enrollment.certificate_der),
         "serial_number": f"{leaf.serial_number:x}",
@@ -129,8 +141,14 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
         "in_place": True,
         "modifications": enrollment.modifications,
         "attention": " ".join(note for note in notes if note),
+        "chain_der": enrollment.chain_der,
+        "drift": "",
+        "drifted_at": None,
+        "contested": False,
         "updated_at": now,
     }
+    if row.creation_mode == Certificate.CreationMode.AUTOMATIC:
+        changes["look_due_at"] = now + settings.OCCM_LOOK_INTERVAL
     statements.update(Certificate, changes, where="id = %s", matching=(row.pk,))
     row.issuer_id, row.fingerprint = enrollment.ca.pk, enrollment.issued_fingerprint
     row.not_after = leaf.not_valid_after_utc

@@ -60,6 +60,7 @@ PRIORITIES = {
     Kind.RENEW: Enrollment.Priority.RENEWAL,
     Kind.RECREATE: Enrollment.Priority.RENEWAL,
     Kind.MIGRATE: Enrollment.Priority.BULK,
+    Kind.REPAIR: Enrollment.Priority.BULK,
 }
 
 
@@ -191,7 +192,7 @@ def new(certificate: Certificate, kind: Enrollment.Kind, reason: str, now: datet
         priority=Enrollment.Priority.IDENTITY if identity else PRIORITIES[kind],
         needed_by=certificate.not_after,
         signer=_signer(certificate, kind),
-        request=_frozen(certificate, issuer),
+        request=frozen(certificate, issuer),
         due_at=now,
         created_at=now,
     )
@@ -204,7 +205,8 @@ def _signer(certificate: Certificate, kind: Enrollment.Kind) -> Enrollment.Signe
     return Signer.INITIAL if identity else Signer.IDENTITY
 
 
-def _frozen(certificate: Certificate, issuer: Issuer) -> dict[str, Any]:
+def frozen(certificate: Certificate, issuer: Issuer) -> dict[str, Any]:
+    """Return what a certificate asks for and where it goes, as an errand keeps it."""
     request = {field: getattr(certificate, field) for field in (*ASKED_FOR, *WRITTEN_AS)}
     request["server_url"] = issuer.server_url
     request["extra_certs"] = []  # for an identity: the keys its intermediates go to, in order

@@ -79,6 +79,14 @@ def superseded_key(enrollment: Enrollment) -> Enrollment | None:
     return past.order_by("-closed_at").first()
 
 
+def kept(certificate: Certificate) -> Enrollment | None:
+    """Return the closed errand that holds an identity's present key."""
+    past = certificate.enrollments.filter(
+        phase=Enrollment.Phase.DELIVERED, issued_fingerprint=certificate.fingerprint
+    )
+    return past.order_by("-closed_at").first()
+
+
 def forget_superseded_keys(certificate: Certificate) -> None:
     """Drop the keys of earlier identities that no open transaction was begun with."""
     needed = Enrollment.objects.open().exclude(signer_fingerprint="")

@@ -32,7 +32,13 @@ from issuers.models import Issuer
 CONFLICTS = (Conflict,)
 NAMED = 10  # certificates that a message lists before it only counts
 FIXED = ("name", "cert_type", "issuer", "creation_mode")
-AT_ONCE = ("network_function", "purpose", "renew_before_expiration_days", *rules.CA_BUNDLE)
+AT_ONCE = (
+    "network_function",
+    "purpose",
+    "renew_before_expiration_days",
+    "repair_drift",
+    *rules.CA_BUNDLE,
+)
 RECREATING = (*errands.ASKED_FOR, *errands.WRITTEN_AS)  # D15: these take effect by an ir
 FIELDS = (*FIXED, *AT_ONCE, *RECREATING)
 
@@ -97,7 +103,7 @@ def update(certificate: Certificate, *, now: datetime, **changes: Any) -> Certif
             setattr(row, name, value)
     rules.fill(row)
     _check_update(row, fixed)
-    if row.creation_mode == Certificate.CreationMode.MANUAL:
+    if row.creation_mode == Certificate.CreationMode.MANUAL or row.drift:
         row.look_due_at = now
     _schedule_renewal(row)
     _save(row)
@@ -140,12 +146,18 @@ def finish_deletions(*, now: datetime) -> int:
 
 @transaction.atomic
 def retry(certificate: Certificate, *, now: datetime) -> None:
-    """Take the next step of the open procedure at once, stopped or not; MANUAL: look at once."""
+    """Take the next step of the open procedure at once, stopped or not; MANUAL: look at once.
+
+    What somebody else has changed is looked at, and repaired even if it is contested.
+    """
     row = _locked(certificate)
     breakers.ask_for(row.enrollments.open(), now=now)
     found = row.enrollments.open().update(due_at=now, priority=Priority.OPERATOR)
+    mine = Certificate.objects.filter(pk=row.pk)
     if row.creation_mode == Certificate.CreationMode.MANUAL:
-        Certificate.objects.filter(pk=row.pk).update(look_due_at=now)
+        mine.update(look_due_at=now)
+    elif row.drift and not found:
+        mine.update(look_due_at=now, contested=False, repaired_at=None)
     elif not found:
         raise NothingToRetry(f"No procedure is open for {row}.")
 

@@ -33,6 +33,14 @@ class Standing(NamedTuple):
     renew_at: datetime | None
 
 
+class Drifted(NamedTuple):
+    """A certificate whose secrets somebody else has changed."""
+
+    labels: Labels
+    contested: bool
+    since: datetime
+
+
 class Attempt(NamedTuple):
     """An open errand. While it is failing, `since` when and how; else `since` is None."""
 
@@ -123,3 +131,10 @@ def in_flight(*, now: datetime) -> dict[str, int]:
     """Count the errands that a worker has or is called to, by issuer."""
     rows = Enrollment.objects.in_flight(now=now).order_by().values_list("issuer_name")
     return dict(rows.annotate(n=Count("pk")))
+
+
+def drifted() -> Iterator[Drifted]:
+    """Yield the certificates whose secrets are not as they were delivered."""
+    rows = Certificate.objects.filter(deleting=False).exclude(drift="").order_by("pk")
+    for *labels, contested, since in rows.values_list(*LABELS, "contested", "drifted_at"):
+        yield Drifted(Labels(*labels), contested, since)

@@ -1,9 +1,11 @@
-"""MANUAL certificates: what lies in their outputs is taken over as it is, and looked at again.
+"""What lies in the outputs is looked at again: when its time comes, or a change is noticed.
 
-A look reads, and then writes only if nothing was delivered meanwhile. A store that cannot be read
+What lies in those of MANUAL certificates is taken over as it is; for AUTOMATIC ones see `drift`. A
+look reads, and then writes only if nothing was delivered meanwhile. A store that cannot be read
 changes nothing but the note that says so: unreadable is not changed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,7 +17,8 @@ from django.db import transaction
 import secretstore
 from certificates.domain import identity, policy
 from certificates.domain.means import fingerprint
-from certificates.models import Certificate, Enrollment
+from certificates.models import Certificate, Enrollment, Output
+from issuers import statements
 from secretstore import (
     Forbidden,
     SecretKeyRef,
@@ -30,6 +33,8 @@ LOOK_SOON: Final = timedelta(seconds=10)  # while something is missing
 LEASE: Final = timedelta(seconds=60)  # longer than a look may take
 AWAY = (Unavailable, Throttled, Forbidden)
 
+Versions = Mapping[tuple[str, str], str | None]  # by namespace and secret
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -40,22 +45,37 @@ class Found:
     readable: bool = True
 
 
-def look(*, secrets: SecretStore, now: datetime) -> bool:
-    """Look at the MANUAL certificate that waits longest for it; False when none is due."""
-    row = _claim(now)
-    if row is None:
-        return False
-    _note(row, _find(row, secrets), now=now)
-    return True
-
-
-def _claim(now: datetime) -> Certificate | None:
-    due = Certificate.objects.filter(look_due_at__lte=now, deleting=False)
+def claim(*, now: datetime) -> Certificate | None:
+    """Take the certificate that waits longest for a look; None when none is due."""
+    due = Certificate.objects.filter(look_due_at__lte=now, deleting=False).select_related("issuer")
     for row in due.order_by("look_due_at")[:5]:
         same = Certificate.objects.filter(pk=row.pk, look_due_at=row.look_due_at)
         if same.update(look_due_at=now + LEASE):
+            row.look_due_at = now + LEASE
             return row
     return None
+
+
+def look_again(row: Certificate, claimed: Certificate, at: datetime) -> None:
+    """Plan the next look, unless a change was noticed during this one."""
+    if row.look_due_at == claimed.look_due_at:
+        row.look_due_at = at
+
+
+def note_versions(row: Certificate, versions: Versions) -> None:
+    """Remember the secrets as they were written or seen: that they are so is no news."""
+    for (namespace, secret), version in versions.items():
+        statements.update(
+            Output,
+            {"version": version or ""},
+            where="certificate_id = %s AND namespace = %s AND secret = %s",
+            matching=(row.pk, namespace, secret),
+        )
+
+
+def look_at_manual(row: Certificate, *, secrets: SecretStore, now: datetime) -> None:
+    """Take over what lies in the outputs of a MANUAL certificate that was claimed."""
+    _note(row, _find(row, secrets), now=now)
 
 
 def _find(row: Certificate, secrets: SecretStore) -> Found:
@@ -84,10 +104,11 @@ def _find(row: Certificate, secrets: SecretStore) -> Found:
 @transaction.atomic
 def _note(seen: Certificate, found: Found, *, now: datetime) -> None:
     """Write down what was found, unless something was delivered since the row was read."""
-    row = Certificate.objects.select_for_update().filter(pk=seen.pk, deleting=False).first()
+    row = locked(seen)
     if row is None:
         return
-    row.look_due_at = now + (LOOK_LATER if found.certificate is not None else LOOK_SOON)
+    later = LOOK_LATER if found.certificate is not None else LOOK_SOON
+    look_again(row, seen, now + later)
     writing = row.enrollments.filter(phase=Enrollment.Phase.DELIVERING)
     if row.delivered_at == seen.delivered_at and not writing.exists():
         row.looked_at = now
@@ -98,6 +119,11 @@ def _note(seen: Certificate, found: Found, *, now: datetime) -> None:
         identity.wake_waiting(row.issuer_id, now=now)
 
 
+def locked(claimed: Certificate) -> Certificate | None:
+    """Lock the row of a certificate that was looked at; None if it is being deleted."""
+    return Certificate.objects.select_for_update().filter(pk=claimed.pk, deleting=False).first()
+
+
 def _take_over(row: Certificate, found: Found) -> None:
     row.attention = found.trouble
     if not found.readable:
@@ -105,7 +131,11 @@ def _take_over(row: Certificate, found: Found) -> None:
     row.in_place = found.certificate is not None
     if found.certificate is None or fingerprint(found.certificate) == row.fingerprint:
         return
-    leaf = found.certificate
+    adopt(row, found.certificate)
+
+
+def adopt(row: Certificate, leaf: x509.Certificate) -> None:
+    """Have a certificate that somebody put there be this one from now on."""
     renewal = policy.renewal(
         name=row.name,
         not_before=leaf.not_valid_before_utc,

@@ -99,7 +99,7 @@ def test_a_renewal_that_is_due_is_made(issuer: Issuer, ca: DemoCA) -> None:
 def test_a_manual_certificate_is_looked_at(issuer: Issuer) -> None:
     certificate = a_certificate(issuer=issuer, creation_mode="MANUAL", now=now())
 
-    tasks.scan_manual()
+    tasks.scan_secrets()
 
     certificate.refresh_from_db()
     assert "does not exist" in certificate.attention

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from certificates.domain import lifecycle, watch
+from certificates.domain import lifecycle, looks, watch
 from certificates.models import Certificate, Enrollment
 from cmp import format_name
 from cmp.testing import DemoCA, Pki
@@ -134,7 +134,7 @@ def test_a_look_does_not_undo_what_was_delivered_meanwhile(
 
     monkeypatch.setattr(watch, "_find", slow)
     site.clock.forward(seconds=60)
-    assert watch.look(secrets=site.secrets, now=site.clock())
+    assert looks.look(secrets=site.secrets, now=site.clock())
 
     manual.refresh_from_db()
     assert manual.serial_number == f"{site.leaf(manual).serial_number:x}"

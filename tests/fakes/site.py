@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 import secretstore
-from certificates.domain import dispatch, enroll, revoke, watch
+from certificates.domain import dispatch, enroll, looks, revoke
 from certificates.domain.dispatch import Call
 from certificates.domain.world import World
 from certificates.models import Certificate, Enrollment
@@ -139,8 +139,8 @@ class Site:
                 revoke.run(pk, fence, self.world)
 
     def look(self) -> None:
-        """Look at the MANUAL certificates that are due for it."""
-        while watch.look(secrets=self.secrets, now=self.clock()):
+        """Look at the secrets of certificates that are due for it."""
+        while looks.look(secrets=self.secrets, now=self.clock()):
             pass
 
     def provide(

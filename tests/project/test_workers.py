@@ -107,7 +107,7 @@ def test_a_run_is_noted_once_in_a_while_and_the_row_stays_one(
 @pytest.mark.parametrize(
     ("task", "state", "noted"),
     [
-        (tasks.scan_manual, "SUCCESS", True),
+        (tasks.scan_secrets, "SUCCESS", True),
         (tasks.scan_expiring, "FAILURE", False),
         (tasks.enroll, "SUCCESS", False),
     ],

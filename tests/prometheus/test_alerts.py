@@ -30,6 +30,7 @@ EXPIRY, RENEWAL, READINESS, FAILING = (
         "failing_since_timestamp_seconds",
     )
 )
+DRIFTED = f'occm_certificate_drifted_timestamp_seconds{NF[:-1]},contested="true"}}'
 MOVING = "occm_migration_failed_timestamp_seconds"
 DISPATCH = 'occm_task_last_run_timestamp_seconds{task="certificates.dispatch"}'
 
@@ -73,6 +74,9 @@ CASES = {
         {'occm_errands_failing{issuer="ca",class="SECRET_STORE"}': "1x20 stale"}, 5, 15, 25
     ),
     "OCCMSecretStoreDown": Case({"occm_secret_store_up": "1x5 0x10 1x10"}, 5, 12, 20),
+    "OCCMDriftContested": Case(
+        {DRIFTED: "_x9 540x20 stale"}, 5, 12, 38
+    ),
     "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x70 2x100"}, 70, 80, 140),
     "OCCMMigrationFailures": Case(
         {f"{MOVING}{{migration=\"m\",issuer=\"ca\",source=\"old\"}}": "_x4 300x60 stale"},
@@ -128,7 +132,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 
 def test_promtool_finds_no_fault_in_the_rules() -> None:
-    assert "17 rules found" in promtool("check", "rules", RULES)
+    assert "18 rules found" in promtool("check", "rules", RULES)
 
 
 def test_every_alert_is_quiet_then_fires_then_resolves(tmp_path: Path) -> None:
