@@ -6,6 +6,7 @@ ended in `occm_project.supervisor`, what they run on in `occm_project.embedded`.
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import time
@@ -157,6 +158,7 @@ def start_demo(supervisor: Supervisor, console: Console, data: DataFolder) -> No
         supervisor.start(parts.demo_ca(folder, number, port))
         folders.append(str(folder))
         urls.append(f"http://127.0.0.1:{port}/pkix/")
+    logging.getLogger("certificates").setLevel("WARNING")  # here: said below, in fewer words
     said = StringIO()
     call_command("demo", ca_folders=folders, ca_urls=urls, stdout=said)
     for line in said.getvalue().splitlines():
