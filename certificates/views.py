@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from certificates.domain import lifecycle, revoke, unseen
+from certificates.domain.clock import database_time
 from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness, Revocation
 from certificates.serializers import (
     HEAVY,
@@ -92,47 +93,47 @@ class CertificateViewSet(viewsets.ModelViewSet[Certificate]):
         return rows.prefetch_related("issuer", errands).order_by("name")
 
     def perform_create(self, serializer: BaseSerializer[Certificate]) -> None:
-        saved = lifecycle.register(now=timezone.now(), **serializer.validated_data)
+        saved = lifecycle.register(now=database_time(), **serializer.validated_data)
         serializer.instance = self.get_queryset().get(pk=saved.pk)
 
     def perform_update(self, serializer: BaseSerializer[Certificate]) -> None:
         changes = serializer.validated_data
         if not serializer.partial:  # PUT replaces: what it leaves out gets its default
             changes = _defaults() | changes
-        saved = lifecycle.update(self.get_object(), now=timezone.now(), **changes)
+        saved = lifecycle.update(self.get_object(), now=database_time(), **changes)
         serializer.instance = self.get_queryset().get(pk=saved.pk)
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Forget a certificate; its secrets stay. 202 while a worker still has it."""
-        left = lifecycle.delete(self.get_object(), now=timezone.now())
+        left = lifecycle.delete(self.get_object(), now=database_time())
         return Response(LeftSerializer(left).data, status=200 if left.finished else 202)
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, name: str) -> Response:
         """Try what is under way again at once; what was stopped goes on."""
-        lifecycle.retry(self.get_object(), now=timezone.now())
+        lifecycle.retry(self.get_object(), now=database_time())
         return self._begun()
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def renew(self, request: Request, name: str) -> Response:
         """Ask for an update (kur) with a new key pair, now."""
-        lifecycle.renew(self.get_object(), now=timezone.now())
+        lifecycle.renew(self.get_object(), now=database_time())
         return self._begun()
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def recreate(self, request: Request, name: str) -> Response:
         """Ask for a new certificate (ir) as configured, now."""
-        lifecycle.recreate(self.get_object(), now=timezone.now())
+        lifecycle.recreate(self.get_object(), now=database_time())
         return self._begun()
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def stop(self, request: Request, name: str) -> Response:
         """Try no more until retry, renew or recreate."""
-        lifecycle.stop(self.get_object(), now=timezone.now())
+        lifecycle.stop(self.get_object(), now=database_time())
         return self._begun()
 
     @extend_schema(responses=EnrollmentSerializer(many=True))
@@ -165,7 +166,7 @@ class MaybeIssuedViewSet(
         """Have the CA asked to revoke it (rr), until it answers."""
         asked = RevokeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        row = unseen.revoke(self.get_object(), now=timezone.now(), **asked.validated_data)
+        row = unseen.revoke(self.get_object(), now=database_time(), **asked.validated_data)
         return Response(RevocationSerializer(row).data, status=202)
 
     @extend_schema(request=ResolveSerializer)
@@ -174,7 +175,7 @@ class MaybeIssuedViewSet(
         """Note that it was dealt with elsewhere; nothing is asked of the CA."""
         asked = ResolveSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        row = unseen.resolve(self.get_object(), now=timezone.now(), **asked.validated_data)
+        row = unseen.resolve(self.get_object(), now=database_time(), **asked.validated_data)
         return Response(self.get_serializer(row).data)
 
 
@@ -195,14 +196,14 @@ class RevocationViewSet(
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         """Ask the CA at once; again, where it refused or this was withdrawn."""
-        revoke.retry(self.get_object(), now=timezone.now())
+        revoke.retry(self.get_object(), now=database_time())
         return Response(self.get_serializer(self.get_object()).data, status=202)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def withdraw(self, request: Request, pk: str) -> Response:
         """Ask the CA no more."""
-        revoke.withdraw(self.get_object(), now=timezone.now())
+        revoke.withdraw(self.get_object(), now=database_time())
         return Response(self.get_serializer(self.get_object()).data)
 
 

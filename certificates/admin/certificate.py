@@ -29,6 +29,7 @@ from certificates.admin.filters import (
     UnderWayFilter,
 )
 from certificates.domain import figures, lifecycle, rules
+from certificates.domain.clock import database_time
 from certificates.models import Certificate, Enrollment
 from certificates.serializers import HEAVY, warnings_of
 from issuers.admin.pages import OperatorAdmin, Unconfirmed
@@ -181,9 +182,9 @@ class CertificateAdmin(OperatorAdmin):
         self, request: HttpRequest, spec: dict[str, Any], obj: Certificate | None
     ) -> Certificate:
         if obj is None:
-            return lifecycle.register(now=timezone.now(), **spec)
+            return lifecycle.register(now=database_time(), **spec)
         recreating = lifecycle.recreating(obj, **spec)
-        saved = lifecycle.update(obj, now=timezone.now(), **spec)
+        saved = lifecycle.update(obj, now=database_time(), **spec)
         if recreating and "confirmed" not in request.POST:  # undone with the page's transaction
             names = ", ".join(str(self.opts.get_field(name).verbose_name) for name in recreating)
             raise Unconfirmed(
@@ -199,7 +200,7 @@ class CertificateAdmin(OperatorAdmin):
             messages.warning(request, warning)
 
     def remove(self, request: HttpRequest, obj: Certificate) -> str:
-        left = lifecycle.delete(obj, now=timezone.now())
+        left = lifecycle.delete(obj, now=database_time())
         how = "is deleted" if left.finished else "goes as soon as the worker that has it lets go"
         stays = f" Left behind: {', '.join(left.secrets)}." if left.secrets else ""
         return f"Certificate {obj} {how}.{stays}"
@@ -256,7 +257,7 @@ class CertificateAdmin(OperatorAdmin):
         if not self.has_change_permission(request, certificate):
             raise PermissionDenied
         try:
-            action.call(certificate, now=timezone.now())
+            action.call(certificate, now=database_time())
         except self.refusals as refused:
             messages.error(request, str(refused))
         else:

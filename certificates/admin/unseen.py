@@ -15,13 +15,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 
 from certificates.admin.certificate import badge, countdown
 from certificates.admin.records import Records
 from certificates.domain import revoke, unseen
+from certificates.domain.clock import database_time
 from certificates.domain.conflicts import Conflict
 from certificates.domain.failures import failure_class
 from certificates.models import MaybeIssued, Revocation
@@ -100,7 +100,7 @@ class RecordPages(Records):
             raise PermissionDenied
         asked = {name: request.POST[name] for name in act.asks if request.POST.get(name)}
         try:
-            act.call(row, now=timezone.now(), **asked)
+            act.call(row, now=database_time(), **asked)
         except ValidationError as error:
             for told in error.messages:
                 messages.error(request, told)
