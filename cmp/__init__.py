@@ -3,7 +3,8 @@
 Read in this order: `messages` (what is said), `request` (what a client may ask), `states` and
 `transaction` (who may say what next) with `saying` (the message for each state), `authentication`
 (whose word it is) with `protection` (how it is proven) and `trust` (whom to believe), `acceptance`
-(what an answer must be), `codec` (how it looks in DER), `http` (how it travels).
+(what an answer must be), `codec` (how it looks in DER), `http` (how it travels). `support` is what
+may be asked beside certificates.
 
 `http`, with `connection`, is all here that touches the network. Everything else turns values into
 values, so a test is bytes in and bytes out, and a transaction survives the worker that began it.
@@ -31,6 +32,16 @@ from cmp.profile import Profile
 from cmp.protection import Credentials, MacCredentials, SignatureCredentials
 from cmp.request import Ask, Certify, Enroll, Request, Revoke, SignCsr, Update
 from cmp.states import State
+from cmp.support import (
+    ask_ca_certificates,
+    ask_certificate_template,
+    ask_crl,
+    ask_root_update,
+    read_ca_certificates,
+    read_certificate_template,
+    read_crls,
+    read_root_update,
+)
 from cmp.transaction import Transaction
 from cmp.trust import TrustStore
 
@@ -66,7 +77,15 @@ __all__ = [
     "Unprotected",
     "Unreachable",
     "Update",
+    "ask_ca_certificates",
+    "ask_certificate_template",
+    "ask_crl",
+    "ask_root_update",
     "format_name",
     "parse_name",
+    "read_ca_certificates",
+    "read_certificate_template",
+    "read_crls",
+    "read_root_update",
     "same_name",
 ]

@@ -211,6 +211,19 @@ class GenContent:
 
 
 @sequence
+class RootCaKeyUpdate:
+    new_with_new: x509.Certificate
+    new_with_old: Annotated[x509.Certificate | None, Explicit(0)]
+    old_with_new: Annotated[x509.Certificate | None, Explicit(1)]
+
+
+@sequence
+class CertReqTemplate:
+    cert_template: CertTemplate
+    key_spec: list[AttributeTypeAndValue] | None
+
+
+@sequence
 class ErrorMsgContent:
     pki_status_info: PKIStatusInfo
     error_code: int | None

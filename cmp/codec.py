@@ -6,7 +6,8 @@ or in turn is not decided here. Bodies are in `bodies` and `crmf`, what they sha
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -121,6 +122,15 @@ def _decode(der: bytes) -> PKIMessage:
     )
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what the parsers below raise into Malformed."""
+    try:
+        yield
+    except _PARSER_ERRORS as error:
+        raise Malformed(f"{what} cannot be read: {_reason(error)}") from error
+
+
 def encode_cert_request(request: CertRequest) -> bytes:
     """Return the DER of a CertRequest: what its proof of possession signs (RFC 4211, 4.1)."""
     try:
@@ -141,10 +151,8 @@ def encode_cert_id(cert_id: CertId) -> bytes:
 
 def decode_cert_id(der: bytes) -> CertId:
     """Read the value of an oldCertId control. Raises Malformed."""
-    try:
+    with reading("a CertId"):
         return parts.read_cert_id(decode_der(asn1.CertId, der))
-    except _PARSER_ERRORS as error:
-        raise Malformed(f"a CertId cannot be read: {_reason(error)}") from error
 
 
 def _header(header: PKIHeader, body: Body) -> asn1.Header:

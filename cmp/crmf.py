@@ -104,7 +104,7 @@ def template(value: CertTemplate) -> asn1.CertTemplate:
     begins, ends, validity = value.not_before, value.not_after, None
     if begins or ends:
         validity = asn1.OptionalValidity(
-            not_before=_time(begins) if begins else None, not_after=_time(ends) if ends else None
+            not_before=time(begins) if begins else None, not_after=time(ends) if ends else None
         )
     return asn1.CertTemplate(
         version=None,
@@ -138,7 +138,7 @@ def _public_key(key: PublicKeyTypes) -> asn1.SubjectPublicKeyInfo:
     return decode_der(asn1.SubjectPublicKeyInfo, spki)
 
 
-def _time(moment: datetime) -> UTCTime | GeneralizedTime:
+def time(moment: datetime) -> UTCTime | GeneralizedTime:
     """RFC 5280, 4.1.2.5: UTCTime through 2049, GeneralizedTime from 2050 on."""
     moment = parts.whole_seconds(moment)
     return UTCTime(moment) if 1950 <= moment.year < 2050 else GeneralizedTime(moment)

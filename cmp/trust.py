@@ -116,6 +116,11 @@ class TrustStore:
         return _path(certificate, self.roots, untrusted, now, partial=partial)
 
 
+def may_anchor(certificate: x509.Certificate, now: datetime) -> bool:
+    """Tell whether a certificate is a root's: self-signed, valid, and a CA's."""
+    return _self_signed(certificate) and _may_issue(certificate, now)
+
+
 @lru_cache(maxsize=256)
 def _found(certificate: x509.Certificate, store: TrustStore) -> list[Certificates]:
     """Remember the path of a signer, who signs thousands of answers: only time can break it."""

@@ -11,16 +11,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cmp.asn1 import sequence_of, wrap
 from cmp.messages import InfoTypeAndValue
+from cmp.support import (
+    CA_CERTS,
+    CERT_REQ_TEMPLATE,
+    CRL_STATUS_LIST,
+    CRLS,
+    ROOT_CA_CERT,
+    ROOT_CA_KEY_UPDATE,
+)
 from cmp.testing.pki import Pki, RootUpdate
 from cmp.testing.register import Register
-
-ID_IT = "1.3.6.1.5.5.7.4"
-CA_CERTS = x509.ObjectIdentifier(f"{ID_IT}.17")
-ROOT_CA_KEY_UPDATE = x509.ObjectIdentifier(f"{ID_IT}.18")
-CERT_REQ_TEMPLATE = x509.ObjectIdentifier(f"{ID_IT}.19")
-ROOT_CA_CERT = x509.ObjectIdentifier(f"{ID_IT}.20")
-CRL_STATUS_LIST = x509.ObjectIdentifier(f"{ID_IT}.22")
-CRLS = x509.ObjectIdentifier(f"{ID_IT}.23")
 
 
 def answers(

@@ -11,18 +11,16 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cryptography import x509
 from django.db.models import Q
 
 from cmp import (
-    Ask,
     CmpError,
-    InfoTypeAndValue,
     NoAnswer,
     Rejected,
     SignatureCredentials,
     State,
     Transaction,
+    ask_ca_certificates,
     format_name,
 )
 from cmp.http import HttpTransport
@@ -34,7 +32,6 @@ from secretstore import KeyMissing, SecretMissing, SecretStore, SecretStoreError
 LEASE = timedelta(minutes=2)  # longer than a trial may take
 ROUND_TRIP_S = 30  # at most, whatever the issuer's message timeout
 BATCH = 50
-CA_CERTS = x509.ObjectIdentifier("1.3.6.1.5.5.7.4.17")  # id-it-caCerts, RFC 9483, 4.3.1
 NO_IDENTITY = "there is no OCCM certificate yet to sign with"
 NO_SUCH_MESSAGE = frozenset({"badRequest"})  # from a CA that knows no general messages
 
@@ -117,7 +114,7 @@ def _asked(
     clock: Clock,
 ) -> Outcome:
     tx = Transaction.begin(
-        Ask((InfoTypeAndValue(CA_CERTS),)),
+        ask_ca_certificates(),
         credentials=identity,
         trust=channel.trust_store(issuer, secrets=secrets),
         profile=channel.profile(issuer),

@@ -9,8 +9,8 @@ from cmp.messages import (
     GenP,
     InfoTypeAndValue,
 )
+from cmp.support import CA_CERTS, CRL_STATUS_LIST, ROOT_CA_CERT, ROOT_CA_KEY_UPDATE
 from cmp.testing import DemoCA
-from cmp.testing.genm import CA_CERTS, CRL_STATUS_LIST, ROOT_CA_CERT, ROOT_CA_KEY_UPDATE
 from cmp.testing.keys import Identity, generate_key
 from tests.cmp.testing.client import (
     NOW,
