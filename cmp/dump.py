@@ -27,8 +27,9 @@ SHOWN_OCTETS = 32  # of a value that has no other form
 SHOWN_CHARACTERS = 2000
 OPENED = frozenset({"parameters", "infoValue", "extnValue", "value"})
 HIDDEN = frozenset(
-    {"protection", "privateKey", "thisMessage", "dhMAC", "encValue", "encSymmKey", "value"}
-)  # "value": that of a control, which may be a password; what VALUES can read is shown
+    {"protection", "privateKey", "thisMessage", "dhMAC", "encValue", "encSymmKey"}
+    | {"value", "infoValue", "vals"}  # of controls, questions, attributes; some are passwords
+)
 NAMES = {
     "1.2.840.113533.7.66.13": "PasswordBasedMac",
     "1.2.840.113549.1.5.14": "PBMAC1",
@@ -36,11 +37,16 @@ NAMES = {
     "1.2.840.113549.2.9": "hmacWithSHA256",
     "1.3.6.1.5.5.7.4.13": "id-it-implicitConfirm",
     "1.3.6.1.5.5.7.4.14": "id-it-confirmWaitTime",
+    "1.3.6.1.5.5.7.4.17": "id-it-caCerts",
     "1.3.6.1.5.5.7.4.21": "id-it-certProfile",
     "1.3.6.1.5.5.7.5.1.5": "regCtrl-oldCertID",
 }
-VALUES: dict[str, Theirs] = {  # what an ANY beside one of these identifiers is
+VALUES: dict[str, Theirs] = {  # what is beside one of these identifiers, and harmless
     "1.2.840.113533.7.66.13": rfc4210.PBMParameter(),
+    "1.3.6.1.5.5.7.4.13": univ.Null(),
+    "1.3.6.1.5.5.7.4.14": useful.GeneralizedTime(),
+    "1.3.6.1.5.5.7.4.17": univ.SequenceOf(rfc4210.CMPCertificate()),
+    "1.3.6.1.5.5.7.4.21": univ.SequenceOf(char.UTF8String()),
     "1.3.6.1.5.5.7.5.1.5": rfc4211.CertId(),
     **{str(oid): kind for oid, kind in rfc5280.certificateExtensionsMap.items()},
 }

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.asn1 import decode_der
+from cryptography.hazmat.primitives import hashes
 
-from cmp import CertTemplate, asn1, codec, parse_name
+from cmp import CertTemplate, InfoTypeAndValue, Profile, asn1, codec, parse_name
 from cmp.dump import dump
 from cmp.errors import Malformed
-from cmp.messages import CertReqMsg, CertRequest, Control, Ir, PKIHeader
+from cmp.messages import CertReqMsg, CertRequest, Control, GenP, Ir, P10cr, PKIHeader
 from cmp.protection import MacCredentials
-from tests.cmp import vectors
+from cmp.support import CA_CERTS
+from tests.cmp import certs, vectors
 from tests.cmp.test_ber import Writer
 from tests.fuzz import elements
 
@@ -82,6 +84,40 @@ def test_neither_passwords_nor_macs_are_shown() -> None:
     assert "password" not in text
     assert b"one".hex(" ") not in text
     assert mac[:4].hex(" ") not in text
+
+
+def test_the_password_in_a_pkcs_10_request_is_not_shown() -> None:
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(parse_name("/CN=amf"))
+        .add_attribute(x509.oid.AttributeOID.CHALLENGE_PASSWORD, b"open sesame")
+        .sign(certs.an_ec_key(), hashes.SHA256())
+    )
+    body = P10cr(csr.public_bytes(certs.DER))
+
+    lines = shown(codec.encode(PKIHeader(NOBODY, NOBODY), body, protect=None))
+
+    assert "subject: /CN=amf" in lines
+    assert "type: 1.2.840.113549.1.9.7 (challengePassword)" in lines
+    text = "\n".join(lines)
+    assert "sesame" not in text
+    assert b"sesame".hex(" ") not in text
+
+
+def test_what_is_asked_and_told_in_general_is_shown_where_it_is_known() -> None:
+    root = certs.a_root().certificate
+    known = Profile(parse_name("/"), implicit_confirm=True, cert_profile="amf")
+    secret = InfoTypeAndValue(x509.ObjectIdentifier("1.3.6.1.5.5.7.4.12"), b"\x04\x01s")
+    header = PKIHeader(NOBODY, NOBODY, general_info=known.certification_info())
+    told = asn1.sequence_of(root.public_bytes(certs.DER))
+    body = GenP((InfoTypeAndValue(CA_CERTS, told), secret))
+
+    lines = shown(codec.encode(header, body, protect=None))
+
+    assert "infoType: 1.3.6.1.5.5.7.4.13 (id-it-implicitConfirm)" in lines
+    assert "infoValue 1: amf" in lines
+    assert any(line.startswith("infoValue 1: /O=Example/CN=Root, issued by") for line in lines)
+    assert lines[-1] == "infoValue: (not shown)"
 
 
 def test_what_occm_refuses_is_shown_beside_the_reason() -> None:
