@@ -1,16 +1,17 @@
 """What the processes below this one use, as /proc tells it (proc_pid_stat(5))."""
 
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-NAMES = {  # by a sign in the command line; the first that fits
+NAMES = {  # by a pattern in the command line; the first that fits
     "flower": "flower",
     "gunicorn": "web",
-    "dispatch@": "dispatch",
-    "keys@": "keys",
-    "work@": "worker",
+    r"dispatch\d*@": "dispatch",
+    r"keys\d*@": "keys",
+    r"work\d*@": "worker",
     " beat": "beat",
     "cmp.testing": "demo-ca",
     "valkey": "broker",
@@ -55,7 +56,7 @@ def _name(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         words = ""
-    return next((name for sign, name in NAMES.items() if sign in words), "other")
+    return next((name for sign, name in NAMES.items() if re.search(sign, words)), "other")
 
 
 def _stat(pid: int) -> list[str]:

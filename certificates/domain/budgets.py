@@ -11,6 +11,7 @@ Requests a second are granted ahead: `paced_until` is when those granted will ha
 time. A row is charged for what it may send before it waits again.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ KEPT_FROM_BULK = 5  # one in so many places
 BURST = timedelta(seconds=0.25)  # how far ahead requests are granted: ticks are not that punctual
 KEYS = 0  # stands for the making of RSA keys; no issuer has this number
 KEYS_AHEAD = 8  # of them in flight: key makers find work, and what is urgent soon has its turn
+REQUESTS_EACH = 2  # for a certificate: the request, and our confirmation
 RAMP = 10  # doublings after which any budget is reached
 
 
@@ -89,6 +91,15 @@ class Room:
 def most() -> int:
     """Return how many rows one issuer, or the secret store, can have in flight at most."""
     return max(_budget(None), _each(), KEYS_AHEAD)
+
+
+def for_bulk() -> tuple[int, float]:
+    """Return how many certificates bulk work may have in flight at an issuer, and a second.
+
+    The latter is infinite without a pace.
+    """
+    budget, rate = _each(), settings.OCCM_ISSUER_REQUESTS_PER_SECOND
+    return budget - _reserve(budget), rate / REQUESTS_EACH if rate > 0 else math.inf
 
 
 def _budget(whose: int | None) -> int:

@@ -6,11 +6,12 @@ for. Whatever is found is in the rows, so a tick that is lost or doubled changes
 
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from certificates.domain import migrating, revoke
 from certificates.domain.conflicts import InUse
@@ -23,27 +24,7 @@ State, ItemState, Phase = BulkMigration.State, MigrationItem.State, Enrollment.P
 BATCH: Final = 100  # certificates begun, or errands taken back, in one database transaction
 SETTLED: Final = 500  # items looked at in one
 AHEAD: Final = 10  # begun and untried, for each place the destination has: workers never wait
-HEAVY: Final = ("request", "private_key", "exchange", "certificate_der", "chain_der")
-SETTLING: Final = (
-    "state",
-    "settled_at",
-    "attempts",
-    "error_code",
-    "reason",
-    "new_serial_number",
-    "new_not_after",
-    "old_certificate_der",
-)
-BEGINNING: Final = (
-    "state",
-    "reason",
-    "settled_at",
-    "enrollment",
-    "begun_at",
-    "old_serial_number",
-    "old_not_after",
-    "old_certificate_der",
-)
+UNSETTLED: Final = (ItemState.BEGUN, ItemState.ISSUED)
 DELETED = "The certificate was deleted."
 
 
@@ -73,67 +54,80 @@ def tick(*, now: datetime) -> bool:
 @transaction.atomic
 def settle(*, now: datetime) -> bool:
     """Note what has become of errands, in migrations that have ended too; True if there is more."""
-    gone = Q(enrollment=None)
-    moved = Q(state=ItemState.BEGUN) & (gone | ~Q(enrollment__phase__in=migrating.ASKING))
-    ended = Q(state=ItemState.ISSUED) & (gone | Q(enrollment__phase__in=Enrollment.CLOSED))
-    found = (
-        MigrationItem.objects.filter(moved | ended, state__in=(ItemState.BEGUN, ItemState.ISSUED))
-        .select_related("enrollment", "certificate", "migration__source")
-        .defer(*(f"enrollment__{name}" for name in HEAVY), "certificate__certificate_der")
-        .order_by("pk")
-        .select_for_update(of=("self",), skip_locked=True)
+    done = _locked(UNSETTLED, enrollment__phase=Phase.DELIVERED)
+    _have_old_revoked(done, now=now)
+    MigrationItem.objects.filter(pk__in=done).update(
+        state=ItemState.DONE,
+        settled_at=Coalesce("settled_at", now),
+        attempts=_of_errand(F("tries") + 1),
+        new_serial_number=Coalesce(_as_written("certificate__serial_number"), Value("")),
+        new_not_after=_as_written("certificate__not_after"),
+        old_certificate_der=b"",
     )
-    items = list(found[:SETTLED])
-    for item in items:
-        _settle(item, now=now)
-    MigrationItem.objects.bulk_update(items, SETTLING)
-    return len(items) == SETTLED
+    issued = _locked((ItemState.BEGUN,), enrollment__phase__in=(Phase.ISSUED, Phase.DELIVERING))
+    MigrationItem.objects.filter(pk__in=issued).update(
+        state=ItemState.ISSUED, settled_at=now, attempts=_of_errand(F("tries") + 1)
+    )
+    lost = _locked(UNSETTLED, enrollment__phase__in=(Phase.FAILED, Phase.ABANDONED))
+    lost += _locked(UNSETTLED, enrollment=None)
+    items = MigrationItem.objects.filter(pk__in=lost).select_related("migration", "certificate")
+    for item in items.defer("certificate__certificate_der"):
+        _note_lost(item, now=now)
+    return SETTLED in {len(done), len(issued)}
 
 
-def _settle(item: MigrationItem, *, now: datetime) -> None:
-    """Set what has become of one item's errand."""
-    item.settled_at = now
+def _locked(states: tuple[str, ...], **of_errands: Any) -> list[int]:
+    """Lock the items in these states whose errands are so, and that nobody else has locked."""
+    found = MigrationItem.objects.filter(state__in=states, **of_errands).order_by("pk")
+    free = found.select_for_update(of=("self",), skip_locked=True)
+    return list(free.values_list("pk", flat=True)[:SETTLED])
+
+
+def _of_errand(value: Any) -> Subquery:
+    """Return something of an item's errand, for an update."""
+    mine = Enrollment.objects.filter(pk=OuterRef("enrollment_id")).order_by()
+    return Subquery(mine.annotate(wanted=value).values("wanted"))
+
+
+def _as_written(column: str) -> Subquery:
+    """Return something of the certificate that the errand wrote, unless another came since."""
+    mine = Enrollment.objects.filter(pk=OuterRef("enrollment_id")).order_by()
+    return Subquery(mine.filter(issued_fingerprint=F("certificate__fingerprint")).values(column))
+
+
+def _note_lost(item: MigrationItem, *, now: datetime) -> None:
+    """Note of one item why it has come to nothing."""
     errand, certificate = item.enrollment, item.certificate
+    item.settled_at, item.old_certificate_der = now, b""
     if errand is None:
         item.state, item.reason = ItemState.FAILED, DELETED
         if certificate is not None and certificate.issuer_id == item.migration.destination_id:
             item.state, item.reason = ItemState.DONE, ""  # its history was purged meanwhile
-        return
-    item.attempts = errand.tries + (errand.phase not in {Phase.FAILED, Phase.ABANDONED})
-    match errand.phase:
-        case Phase.ISSUED | Phase.DELIVERING:
-            item.state = ItemState.ISSUED
-        case Phase.DELIVERED:
-            item.state = ItemState.DONE
-            _have_old_revoked(item, now=now)
-            if certificate is not None and certificate.fingerprint == errand.issued_fingerprint:
-                item.new_serial_number = certificate.serial_number
-                item.new_not_after = certificate.not_after
-        case Phase.ABANDONED if errand.error_code == migrating.GIVEN_UP:
-            item.state, item.reason = ItemState.STOPPED, errand.error
-        case _:
-            item.state, item.reason = ItemState.FAILED, errand.error
-            item.error_code = errand.error_code
-    if item.state != ItemState.ISSUED:
-        item.old_certificate_der = b""
+    else:
+        stopped = errand.error_code == migrating.GIVEN_UP
+        item.state = ItemState.STOPPED if stopped else ItemState.FAILED
+        item.attempts, item.reason = errand.tries, errand.error
+        item.error_code = "" if stopped else errand.error_code
+    item.save()
 
 
-def _have_old_revoked(item: MigrationItem, *, now: datetime) -> None:
-    """Have the source revoke, after the time of grace, what the new certificate has replaced."""
-    migration = item.migration
-    old, item.old_certificate_der = bytes(item.old_certificate_der), b""
-    if not old or migration.source is None or migration.revoke_old_after_s is None:
-        return
-    with suppress(InUse):  # another certificate has it: it is not superseded
-        revoke.open_one(
-            issuer=migration.source,
-            certificate_name=item.certificate_name,
-            certificate_der=old,
-            reason=Revocation.Reason.SUPERSEDED,
-            why=f"bulk migration {migration.pk} to {migration.destination_name}",
-            due_at=now + timedelta(seconds=migration.revoke_old_after_s),
-            now=now,
-        )
+def _have_old_revoked(done: list[int], *, now: datetime) -> None:
+    """Have the source revoke, after the time of grace, what new certificates have replaced."""
+    items = MigrationItem.objects.filter(pk__in=done).exclude(old_certificate_der=b"")
+    for item in items.select_related("migration__source"):
+        migration = item.migration
+        if migration.source is None or migration.revoke_old_after_s is None:
+            continue
+        with suppress(InUse):  # another certificate has it: it is not superseded
+            revoke.open_one(
+                issuer=migration.source,
+                certificate_name=item.certificate_name,
+                certificate_der=bytes(item.old_certificate_der),
+                reason=Revocation.Reason.SUPERSEDED,
+                why=f"bulk migration {migration.pk} to {migration.destination_name}",
+                due_at=now + timedelta(seconds=migration.revoke_old_after_s),
+                now=now,
+            )
 
 
 def _stop_at_failures(migration: BulkMigration, *, now: datetime) -> None:
@@ -212,10 +206,29 @@ def _begin(migration: BulkMigration, *, now: datetime) -> int:
     assert destination is not None  # noqa: S101 - held while it runs
     reason = f"bulk migration {migration.pk} from {migration.source_name}"
     opened = migrating.begin(ours.values(), destination=destination, reason=reason, now=now)
+    begun = [item.pk for item in items if item.certificate_id in opened]
+    MigrationItem.objects.filter(pk__in=begun).update(**_begun(migration, now=now))
     for item in items:
-        _note_begun(item, migration, certificates, opened, now=now)
-    MigrationItem.objects.bulk_update(items, BEGINNING)
+        if item.certificate_id not in opened:
+            _note_passed_over(item, migration, certificates, now=now)
     return len(opened)
+
+
+def _begun(migration: BulkMigration, *, now: datetime) -> dict[str, Any]:
+    """Return the changes of items that begin: their errands, and the certificates of before."""
+    mine = Certificate.objects.filter(pk=OuterRef("certificate_id")).order_by()
+    errand = Enrollment.objects.open().filter(certificate=OuterRef("certificate_id")).order_by()
+    changes: dict[str, Any] = {
+        "state": ItemState.BEGUN,
+        "begun_at": now,
+        "enrollment": Subquery(errand.values("pk")),
+        "old_serial_number": Subquery(mine.values("serial_number")),
+        "old_not_after": Subquery(mine.values("not_after")),
+    }
+    if migration.revoke_old_after_s is not None:
+        valid = Subquery(mine.filter(not_after__gt=now).values("certificate_der"))
+        changes["old_certificate_der"] = Coalesce(valid, Value(b""))
+    return changes
 
 
 def _in_turn(migration: BulkMigration, *, now: datetime) -> QuerySet[MigrationItem]:
@@ -225,27 +238,21 @@ def _in_turn(migration: BulkMigration, *, now: datetime) -> QuerySet[MigrationIt
     return pending.filter(wave__lte=migration.wave).order_by("wave", "certificate_name")
 
 
-def _note_begun(
+def _note_passed_over(
     item: MigrationItem,
     migration: BulkMigration,
     certificates: dict[int, Certificate],
-    opened: dict[int, Enrollment],
     *,
     now: datetime,
 ) -> None:
+    """Skip an item whose certificate is gone; one that is locked or busy now comes later."""
     pk = item.certificate_id
     certificate = certificates.get(pk) if pk is not None else None
     if pk is None or (certificate is not None and certificate.deleting):
-        item.state, item.reason, item.settled_at = ItemState.SKIPPED, DELETED, now
-    elif certificate is None:
-        return  # locked by somebody: later
-    elif certificate.issuer_id != migration.source_id:
-        reason = f"It is no longer at issuer {migration.source_name}."
-        item.state, item.reason, item.settled_at = ItemState.SKIPPED, reason, now
-    elif pk in opened:
-        item.state, item.enrollment, item.begun_at = ItemState.BEGUN, opened[pk], now
-        item.old_serial_number = certificate.serial_number
-        item.old_not_after = certificate.not_after
-        valid = certificate.not_after is not None and certificate.not_after > now
-        if valid and migration.revoke_old_after_s is not None:
-            item.old_certificate_der = certificate.certificate_der
+        item.reason = DELETED
+    elif certificate is not None and certificate.issuer_id != migration.source_id:
+        item.reason = f"It is no longer at issuer {migration.source_name}."
+    else:
+        return
+    item.state, item.settled_at = ItemState.SKIPPED, now
+    item.save(update_fields=("state", "reason", "settled_at"))

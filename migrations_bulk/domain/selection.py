@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from django.conf import settings
 from django.db.models import CharField, OuterRef, Subquery
 
-from certificates.domain import identity, migrating
+from certificates.domain import budgets, identity, migrating
 from certificates.models import Certificate, Enrollment, Readiness
 from issuers.models import Issuer, IssuerHealth
 from migrations_bulk.models import BulkMigration
@@ -156,6 +155,6 @@ def _estimate(destination: Issuer, count: int) -> timedelta:
     )
     moments = done.order_by("-pk").values_list("sent_at", "closed_at")[:RECENT]
     took = [(closed - sent).total_seconds() for sent, closed in moments if sent and closed]
-    at_a_time: int = min(settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT, settings.OCCM_WORKER_SLOTS)
+    at_a_time, a_second = budgets.for_bulk()
     each = timedelta(seconds=median(took)) if took else GUESS
-    return each * (count / at_a_time)
+    return max(each * (count / at_a_time), timedelta(seconds=count / a_second))

@@ -198,6 +198,22 @@ class TestSelection:
         assert (found.blocked, found.warnings, found.estimated_s >= 0) == ((), (), True)
         assert not BulkMigration.objects.exists()
 
+    def test_a_preview_knows_the_issuers_budget(
+        self,
+        site: Site,
+        source: Issuer,
+        destination: Issuer,
+        three: list[Certificate],
+        settings: Settings,
+    ) -> None:
+        done = Enrollment.objects.filter(issuer=destination)
+        done.update(sent_at=NOW, closed_at=NOW + timedelta(seconds=80))
+        settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT = 20  # of which bulk work may have 16
+
+        assert selection.preview(source, destination, now=site.clock()).estimated_s == 15
+        settings.OCCM_ISSUER_REQUESTS_PER_SECOND = 0.1  # two for each certificate
+        assert selection.preview(source, destination, now=site.clock()).estimated_s == 60
+
     def test_a_preview_tells_what_stands_in_the_way(self, site: Site, source: Issuer) -> None:
         other = site.add_ca(name="bare")
 
