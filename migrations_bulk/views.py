@@ -5,7 +5,6 @@ from typing import Any
 import django_filters  # type: ignore[import-untyped]
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
@@ -17,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from certificates.domain.clock import database_time
 from migrations_bulk.domain import figures, migrate, report, selection
 from migrations_bulk.models import BulkMigration, MigrationItem
 from migrations_bulk.serializers import (
@@ -83,7 +83,7 @@ class BulkMigrationViewSet(
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Start migrating; the certificates that are initiated and skipped are decided now."""
         spec = self._spec(request)
-        migration = migrate.start(now=timezone.now(), created_by=_who(request), **spec)
+        migration = migrate.start(now=database_time(), created_by=_who(request), **spec)
         return self._answer(migration, 201)
 
     def perform_destroy(self, instance: BulkMigration) -> None:
@@ -97,35 +97,35 @@ class BulkMigrationViewSet(
         missing = [name for name in ("source", "destination") if spec.get(name) is None]
         if missing:
             raise ValidationError({name: ["This field is required."] for name in missing})
-        found = selection.preview(spec["source"], spec["destination"], now=timezone.now())
+        found = selection.preview(spec["source"], spec["destination"], now=database_time())
         return Response(PreviewSerializer(found).data)
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Begin with no further certificate; what has begun goes on."""
-        migrate.pause(self.get_object(), now=timezone.now())
+        migrate.pause(self.get_object(), now=database_time())
         return self._answer(self.get_object(), 202)
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on after a pause."""
-        migrate.resume(self.get_object(), now=timezone.now())
+        migrate.resume(self.get_object(), now=database_time())
         return self._answer(self.get_object(), 202)
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"], url_path="go-on")
     def go_on(self, request: Request, pk: str) -> Response:
         """Give the word that the others wait for after the first few."""
-        migrate.go_on(self.get_object(), now=timezone.now())
+        migrate.go_on(self.get_object(), now=database_time())
         return self._answer(self.get_object(), 202)
 
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def stop(self, request: Request, pk: str) -> Response:
         """End it: what has no certificate stays with the source, what is issued is written."""
-        migrate.stop(self.get_object(), now=timezone.now(), reason=f"Stopped by {_who(request)}.")
+        migrate.stop(self.get_object(), now=database_time(), reason=f"Stopped by {_who(request)}.")
         return self._answer(self.get_object(), 202)
 
     @extend_schema(request=None, responses=STARTED)
@@ -133,7 +133,7 @@ class BulkMigrationViewSet(
     def retry_failed(self, request: Request, pk: str) -> Response:
         """Start another migration with only the certificates that failed in this one."""
         following = migrate.retry_failed(
-            self.get_object(), now=timezone.now(), created_by=_who(request)
+            self.get_object(), now=database_time(), created_by=_who(request)
         )
         return self._answer(following, 201)
 
@@ -145,7 +145,7 @@ class BulkMigrationViewSet(
         wanted.is_valid(raise_exception=True)
         following = migrate.roll_back(
             self.get_object(),
-            now=timezone.now(),
+            now=database_time(),
             created_by=_who(request),
             certificates=wanted.validated_data.get("certificates"),
         )
@@ -199,7 +199,7 @@ class BulkMigrationViewSet(
     def _shown(
         self, serializer: type[BulkMigrationSerializer], *migrations: BulkMigration
     ) -> BaseSerializer[Any]:
-        found = figures.progresses(list(migrations), now=timezone.now())
+        found = figures.progresses(list(migrations), now=database_time())
         context = {**self.get_serializer_context(), "progresses": found}
         many: BaseSerializer[Any] = serializer(list(migrations), many=True, context=context)
         return many

@@ -22,13 +22,13 @@ from django.http import (
 )
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from certificates.admin.certificate import badge
+from certificates.domain.clock import database_time
 from certificates.domain.conflicts import Conflict
 from issuers.admin.forms import Group
 from issuers.admin.pages import OperatorAdmin
@@ -84,7 +84,7 @@ class BulkMigrationAdmin(OperatorAdmin):
 
     @admin.display(description="Progress")
     def far(self, migration: BulkMigration) -> str:
-        found = figures.progress(migration, now=timezone.now())
+        found = figures.progress(migration, now=database_time())
         failed = found.counts[ItemState.FAILED]
         text = f"{found.settled} of {found.initiated}"
         return f"{text}, {failed} failed" if failed else text
@@ -97,7 +97,7 @@ class BulkMigrationAdmin(OperatorAdmin):
     def write(
         self, request: HttpRequest, spec: dict[str, Any], obj: BulkMigration | None
     ) -> BulkMigration:
-        return migrate.start(now=timezone.now(), created_by=_who(request), **spec)
+        return migrate.start(now=database_time(), created_by=_who(request), **spec)
 
     def preview_page(self, request: HttpRequest) -> HttpResponseBase:
         """Show what a migration would do, from where it can be started or changed."""
@@ -118,7 +118,7 @@ class BulkMigrationAdmin(OperatorAdmin):
             "opts": self.opts,
             "title": f"Preview: {spec['source']} → {spec['destination']}",
             "crumb": "Preview",
-            "found": selection.preview(spec["source"], spec["destination"], now=timezone.now()),
+            "found": selection.preview(spec["source"], spec["destination"], now=database_time()),
             "spec": spec,
             "fields": again.items(),
             "add_url": self._page("add"),
@@ -208,7 +208,7 @@ class BulkMigrationAdmin(OperatorAdmin):
         if action.names and (names := request.POST.get("certificates", "").split()):
             options["certificates"] = names
         try:
-            following = action.call(migration, now=timezone.now(), **options)
+            following = action.call(migration, now=database_time(), **options)
         except (ValidationError, *self.refusals) as refused:
             told = refused.messages if isinstance(refused, ValidationError) else [str(refused)]
             messages.error(request, " ".join(told))
