@@ -1,4 +1,5 @@
-"""What a worker does beside its tasks: it gives signs of life, and shows what it counts.
+"""What a worker does beside its tasks: it gives signs of life, shows what it counts, and watches
+secrets.
 
 Beat gives one sign, too: the file that a probe looks at.
 """
@@ -22,9 +23,13 @@ from django.conf import settings
 
 from occm_project import exporter
 from occm_project.heartbeats import Pulse, Runs
+from occm_project.watcher import Watcher
+
+WATCHING = "scan"  # the queue whose workers notice what others change in secrets
 
 _runs = Runs()
 _pulses: list[Pulse] = []
+_watchers: list[Watcher] = []
 
 
 @worker_init.connect
@@ -40,10 +45,16 @@ def begin_pulse(sender: Any, **_: Any) -> None:
     pulse = Pulse(sender.hostname, sender.app.amqp.queues.consume_from)
     pulse.start()
     _pulses.append(pulse)
+    if WATCHING in pulse.queues:
+        watcher = Watcher()
+        watcher.start()
+        _watchers.append(watcher)
 
 
 @worker_shutdown.connect
 def end_pulse(**_: Any) -> None:
+    while _watchers:
+        _watchers.pop().stop()
     while _pulses:
         _pulses.pop().stop()
 

@@ -2,7 +2,8 @@
 
 Read in this order: `base` (what a store does, and how it fails), `contents` (what lies in secrets),
 `limits` (what Kubernetes allows, and so every store), then the stores: `memory`, `folder`, and
-`kubernetes` with `statuses` and `deadline`. `connect` makes the one that a setting names.
+`kubernetes` with `statuses` and `deadline`; `watches` notice
+what others change. `connect` makes the one that a setting names.
 
 A write builds on a reading: read, merge your keys, write with the version read; on Conflict, again.
 """
@@ -18,16 +19,19 @@ from secretstore.base import (
     Forbidden,
     Invalid,
     KeyMissing,
+    Listed,
     Secret,
     SecretKeyRef,
     SecretMissing,
     SecretStore,
     SecretStoreError,
+    SecretWatch,
     Throttled,
     TimedOut,
     Unauthenticated,
     Unavailable,
     Unreadable,
+    WatchableStore,
 )
 from secretstore.contents import (
     EncodingName,
@@ -59,6 +63,7 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "KeyMissing",
+    "Listed",
     "MemorySecretStore",
     "PrivateKey",
     "Secret",
@@ -66,11 +71,13 @@ __all__ = [
     "SecretMissing",
     "SecretStore",
     "SecretStoreError",
+    "SecretWatch",
     "Throttled",
     "TimedOut",
     "Unauthenticated",
     "Unavailable",
     "Unreadable",
+    "WatchableStore",
     "certificates",
     "check_names",
     "connect",

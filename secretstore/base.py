@@ -16,7 +16,7 @@
 key and says what to do; it never holds anything of a secret's content.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar, Final, Protocol
@@ -108,6 +108,31 @@ class Change:
     version: str | None  # None: it is gone
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """These are all secrets of a namespace: what is not among them is gone, or never was."""
+
+    namespace: str
+    secrets: frozenset[str]
+
+
+class SecretWatch(Protocol):
+    """Notices changes in one namespace. For one thread."""
+
+    @property
+    def pause(self) -> float:
+        """How many seconds to leave between two calls of `changes`."""
+        ...
+
+    def changes(self) -> Iterator[Change | Listed]:
+        """Yield what has changed since the last call, or goes on to change for a while.
+
+        At the beginning, and when it cannot be told what has changed meanwhile, that is every
+        secret there is, and then `Listed`. Raises SecretStoreError; the next call goes on.
+        """
+        ...
+
+
 class SecretStore(Protocol):
     """Reads and writes secrets, safe to share among threads and processes."""
 
@@ -139,3 +164,9 @@ class SecretStore(Protocol):
         something to a cluster only.
         """
         ...
+
+
+class WatchableStore(SecretStore, Protocol):
+    """A store that tells what others change in it."""
+
+    def watch(self, namespace: str) -> SecretWatch: ...

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from secretstore.base import SecretStore
+from secretstore.base import WatchableStore
 from secretstore.folder import FolderSecretStore
 from secretstore.memory import MemorySecretStore
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from secretstore.kubernetes import KubernetesSecretStore
 
 
-def connect(url: str) -> SecretStore:
+def connect(url: str) -> WatchableStore:
     """Return the store that a URL names. Raises ValueError, or Unavailable if it cannot be set up.
 
     - `kubernetes:` is the cluster this pod runs in

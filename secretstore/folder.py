@@ -14,9 +14,10 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from secrets import token_bytes, token_hex
@@ -36,6 +37,7 @@ from secretstore.base import (
     Unavailable,
 )
 from secretstore.limits import KEY, MAX_BYTES, check_names, merge
+from secretstore.watches import PolledWatch
 
 _DATA: Final = "..data"
 _NEW: Final = "..new"  # a link on its way to its name; only ever there under the lock
@@ -103,6 +105,26 @@ class FolderSecretStore:
                 _replace(folder, current.data, merged)
                 return self._version(merged)
 
+    def watch(self, namespace: str) -> PolledWatch:
+        """Notice changes by what the file system says of files and links, without reading them."""
+        check_names(namespace, "any")
+        return PolledWatch(namespace, partial(self._stamps, namespace), self._version_of)
+
+    def _stamps(self, namespace: str) -> dict[str, object]:
+        """Return something for each secret that is another after every change of it."""
+        with self._explained(namespace, "*"):
+            try:
+                folders = [path for path in (self.root / namespace).iterdir() if path.is_dir()]
+            except FileNotFoundError:
+                return {}
+            return {folder.name: _stamp(folder) for folder in folders}
+
+    def _version_of(self, namespace: str, secret: str) -> str | None:
+        try:
+            return self.read(namespace, secret).version
+        except SecretMissing:
+            return None
+
     def _look(self, namespace: str, secret: str, until: float) -> Secret:
         """Return the secret as it is at one moment, ABSENT if there is none."""
         try:
@@ -149,6 +171,18 @@ class FolderSecretStore:
                     f"{where}: {error.strerror}: let OCCM's user read and write {error.filename}"
                 ) from error
             raise Unavailable(f"{where}: {error.strerror} ({error.filename})") from error
+
+
+def _stamp(folder: Path) -> object:
+    """Return what a change of any key changes: the link that a write swaps, times and sizes."""
+    found = []
+    with suppress(FileNotFoundError):
+        for path in sorted(folder.iterdir()):
+            if KEY.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    info = path.stat()
+                    found.append((path.name, info.st_ino, info.st_size, info.st_mtime_ns))
+    return _current(folder), tuple(found)
 
 
 def _snapshot(folder: Path, until: float) -> dict[str, bytes] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import yaml
 from kubernetes.client import ApiClient, ApiException, Configuration
@@ -34,6 +35,7 @@ from secretstore.base import (
 from secretstore.deadline import keep_deadlines
 from secretstore.limits import check_names, merge
 from secretstore.statuses import Action, refusal
+from secretstore.watches import EventWatch, Gone
 
 CONNECTIONS: Final = 128  # kept open at most; a worker has 50 to 100 threads
 _MAX_ANSWER: Final = 8 << 20  # a full secret is 1.4 MiB of base64, and its managedFields
@@ -41,7 +43,16 @@ _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _MANAGED: Final = {"app.kubernetes.io/managed-by": "occm"}
-_METHODS: Final[dict[Action, str]] = {"read": "GET", "create": "POST", "patch": "PATCH"}
+_METHODS: Final[dict[Action, str]] = {
+    "read": "GET",
+    "create": "POST",
+    "patch": "PATCH",
+    "watch": "GET",
+}
+_WATCHED: Final = _METADATA.partition(",")[0]  # of others' secrets nothing else comes here
+_WATCH_S: Final = 300  # seconds a watch is asked to last; then the token is read again
+_GRACE_S: Final = 30
+_CHUNK: Final = 64 << 10
 
 
 class KubernetesSecretStore:
@@ -126,6 +137,31 @@ class KubernetesSecretStore:
         answer = self._call(request, deadline)
         return (version or "") if dry_run else _version(answer, request)
 
+    def watch(self, namespace: str) -> EventWatch:
+        """Notice changes by the API's stream; the verb watch on secrets is all it takes."""
+        check_names(namespace, "any")
+        return EventWatch(namespace, self._events)
+
+    def _events(self, namespace: str, version: str) -> Iterator[bytes]:
+        """Yield what a watch says, as it comes. Raises Gone if the version is too old."""
+        request = _Request("watch", namespace, "", accept=_WATCHED, since=version)
+        with _explained(request):
+            response = self._send(request, monotonic() + _WATCH_S + _GRACE_S)
+            try:
+                if response.status == 410:
+                    raise Gone
+                if response.status != 200:
+                    raise refusal(
+                        "watch",
+                        request.where,
+                        status=response.status,
+                        retry_after=response.headers.get("Retry-After"),
+                        answer={},
+                    )
+                yield from response.stream(_CHUNK)
+            finally:
+                response.close()
+
     def _call(self, request: "_Request", deadline: float) -> dict[str, Any]:
         until = monotonic() + deadline
         with _explained(request):
@@ -198,14 +234,20 @@ class _Request:
     accept: str
     body: dict[str, Any] | None = field(default=None, repr=False)
     dry_run: bool = False
+    since: str = ""  # of a watch: the version to go on from
 
     @property
     def where(self) -> str:
+        if self.action == "watch":
+            return f"secrets of namespace {self.namespace}"
         return f"secret {self.namespace}/{self.secret}"
 
     @property
     def path(self) -> str:
         path = f"/api/v1/namespaces/{self.namespace}/secrets"
+        if self.action == "watch":
+            path += f"?watch=1&allowWatchBookmarks=true&timeoutSeconds={_WATCH_S}"
+            return path + (f"&resourceVersion={quote(self.since)}" if self.since else "")
         if self.action != "create":
             path += f"/{self.secret}"
         if self.body is not None:

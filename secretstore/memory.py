@@ -14,6 +14,7 @@ from secretstore.base import (
     SecretStoreError,
 )
 from secretstore.limits import check_names, merge
+from secretstore.watches import PolledWatch
 
 
 @dataclass
@@ -36,6 +37,19 @@ class MemorySecretStore:
             raise SecretMissing(
                 f"secret {namespace}/{secret} does not exist: create it, or correct the name"
             ) from None
+
+    def watch(self, namespace: str) -> PolledWatch:
+        return PolledWatch(namespace, lambda: self._versions(namespace), self._version_of)
+
+    def _versions(self, namespace: str) -> dict[str, object]:
+        if self.outage is not None:
+            raise self.outage
+        return {
+            name: held.version for (there, name), held in self.secrets.items() if there == namespace
+        }
+
+    def _version_of(self, namespace: str, secret: str) -> str | None:
+        return self.secrets.get((namespace, secret), ABSENT).version
 
     def write(  # noqa: PLR0913 (all but the first three by keyword)
         self,

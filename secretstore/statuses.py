@@ -20,11 +20,16 @@ from secretstore.base import (
     Unavailable,
 )
 
-Action = Literal["read", "create", "patch"]
+Action = Literal["read", "create", "patch", "watch"]
 
 _FIELD: Final = re.compile(r"(?:data|metadata|type|immutable)[-._/a-zA-Z0-9\[\]]{0,100}")
 _REASON: Final = re.compile(r"[A-Za-z]{1,60}")
-_VERBS: Final[dict[Action, str]] = {"read": "get", "create": "create", "patch": "patch"}
+_VERBS: Final[dict[Action, str]] = {
+    "read": "get",
+    "create": "create",
+    "patch": "patch",
+    "watch": "watch",
+}
 
 
 def refusal(
@@ -70,6 +75,8 @@ def _missing(action: Action, where: str) -> SecretStoreError:
     match action:
         case "read":
             return SecretMissing(f"{where} does not exist: create it, or correct the name")
+        case "watch":
+            return SecretMissing(f"{where} cannot be watched, it does not exist")
         case "create":
             return SecretMissing(f"{where} cannot be created, its namespace does not exist")
         case "patch":

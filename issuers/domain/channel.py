@@ -27,7 +27,7 @@ from cmp.http import HttpTransport, HttpVersion, TlsTrust
 from issuers.domain import inputs
 from issuers.domain.inputs import ConfigurationError
 from issuers.models import Issuer
-from secretstore import DEADLINE, Secret, SecretKeyRef, SecretStore
+from secretstore import DEADLINE, Secret, SecretKeyRef, SecretStore, WatchableStore
 
 __all__ = [
     "ConfigurationError",
@@ -190,11 +190,11 @@ def _name(dn: str) -> x509.Name | None:
 
 
 @lru_cache(maxsize=4)
-def _connect(url: str) -> SecretStore:
+def _connect(url: str) -> WatchableStore:
     return secretstore.connect(url)
 
 
-def secret_store() -> SecretStore:
+def secret_store() -> WatchableStore:
     """Return the deployment's secret store, one for all threads of a process."""
     return _connect(settings.OCCM_SECRET_STORE)
 

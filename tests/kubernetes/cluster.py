@@ -159,7 +159,7 @@ class Cluster:
         A service account is the user `system:serviceaccount:NAMESPACE:NAME`.
         """
         rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-        verbs = ["get", "create", "patch"]
+        verbs = ["get", "create", "patch", "watch"]
         rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": verbs}
         role = {"metadata": {"generateName": "secrets-"}, "rules": [rule]}
         name = self.ask("POST", f"{rbac}/roles", role)["metadata"]["name"]
