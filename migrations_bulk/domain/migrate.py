@@ -72,6 +72,7 @@ def check(**spec: Any) -> None:
 
 def retry_failed(migration: BulkMigration, *, now: datetime, created_by: str = "") -> BulkMigration:
     """Start the next migration, with only the certificates that failed in this one (E8)."""
+    _refuse(NothingToMigrate, _gone(migration))
     failed = migration.items.filter(state=MigrationItem.State.FAILED)
     if not failed.exists():
         raise NothingToMigrate(f"Nothing failed in {migration}.")
@@ -95,6 +96,7 @@ def roll_back(
     certificates: Collection[str] | None = None,
 ) -> BulkMigration:
     """Migrate back what this migration has moved, all of it or the certificates named."""
+    _refuse(NothingToMigrate, _gone(migration))
     moved = migration.items.filter(state=MigrationItem.State.DONE)
     if certificates is not None:
         moved = moved.filter(certificate_name__in=certificates)
@@ -206,6 +208,16 @@ def _check(migration: BulkMigration) -> None:
     found = {name: errors for name, errors in found.items() if name in FIELDS}
     if found:
         raise ValidationError(found)
+
+
+def _gone(migration: BulkMigration) -> str:
+    """Say that an issuer of an earlier migration was deleted since."""
+    issuers = {
+        migration.source_name: migration.source_id,
+        migration.destination_name: migration.destination_id,
+    }
+    gone = [name for name, pk in issuers.items() if pk is None]
+    return f"Issuer {gone[0]} is no longer configured." if gone else ""
 
 
 def _refuse(conflict: type[Exception], obstacle: str) -> None:

@@ -686,6 +686,20 @@ class TestRollBack:
             migrate.roll_back(away, now=site.clock())
 
 
+def test_an_issuer_that_is_gone_takes_part_in_nothing(
+    site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+) -> None:
+    migration = finish(site, start(site, source, destination))
+    lifecycle.delete(source.certificates.get(), now=site.clock())
+    editing.delete(issuer=source)
+    migration.refresh_from_db()
+
+    for again in (migrate.roll_back, migrate.retry_failed):
+        with pytest.raises(NothingToMigrate, match="Issuer CA1 is no longer configured"):
+            again(migration, now=site.clock())
+    migrate.delete(migration)
+
+
 class TestOldCertificates:
     def test_are_left_alone_unless_the_operator_says_otherwise(
         self, site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
