@@ -79,6 +79,9 @@ OCCM_METRICS_ADDRESS = env.str("OCCM_METRICS_ADDRESS", default="0.0.0.0")  # noq
 
 # The rows are the queue; Redis carries wake-up calls only, so it needs no results and no ETAs.
 CELERY_BROKER_URL = env.str("REDIS_URL")
+if CELERY_BROKER_URL.startswith("rediss://") and "ssl_cert_reqs=" not in CELERY_BROKER_URL:
+    # By itself Celery would speak TLS with whoever answers.
+    CELERY_BROKER_URL += ("&" if "?" in CELERY_BROKER_URL else "?") + "ssl_cert_reqs=required"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

@@ -73,6 +73,7 @@ def test_helm_finds_nothing_to_complain_of(name: str) -> None:
         ("trafficSegregation.enabled=true", "/trafficSegregation/networks"),
         ("networkPolicies.web.from=null", "/networkPolicies/web"),
         ("networkPolicies.certificateAuthorities.ports={0}", "certificateAuthorities/ports/0"),
+        ("occmConfig.more.OCCM_WORKER_SLOTS=1", "/occmConfig/more"),
         ("image.digest=sha256:aa", "/image/digest"),
         ("sesame=1", "sesame"),
     ],
@@ -206,11 +207,18 @@ def test_every_object_and_every_pod_is_taken_by_the_api_server(
 
 def test_an_upgrade_can_be_rolled_back(cluster: Cluster, kubeconfig: Path) -> None:
     config = "/api/v1/namespaces/occm/configmaps/occm"
+    web = "/apis/apps/v1/namespaces/occm/deployments/occm-web"
     with installed(kubeconfig, "smallest"):
         before = cluster.ask("GET", config)["data"]
+        cluster.ask("PUT", f"{web}/scale", scaled(cluster.ask("GET", f"{web}/scale"), to=0))
         done(kubeconfig, "upgrade", "occm", str(CHART), *values("everything"))
         assert cluster.ask("GET", config)["data"] != before
+        assert cluster.ask("GET", web)["spec"]["replicas"] == 2
 
         done(kubeconfig, "rollback", "occm", "1")
 
         assert cluster.ask("GET", config)["data"] == before
+
+
+def scaled(scale: dict[str, Any], *, to: int) -> dict[str, Any]:
+    return scale | {"spec": {"replicas": to}}

@@ -90,14 +90,35 @@ def test_the_web_server_starts_with_good_settings_and_not_with_others() -> None:
     assert "occm.E003" in refused.stderr
 
 
+def setting(name: str, **changes: str) -> str:
+    """Return what a setting comes to in this environment."""
+    said = subprocess.check_output(
+        [sys.executable, "-c", f"from occm_project import settings as s; print(s.{name})"],
+        cwd=Path(__file__).parents[2],
+        env={"PATH": os.environ["PATH"], **GOOD, **changes},
+        text=True,
+    )
+    return said.removesuffix("\n")
+
+
 def test_a_mounted_file_may_end_with_a_newline(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("redis://broker/0\n")
-    environment = {"PATH": os.environ["PATH"], **GOOD, "REDIS_URL_FILE": str(tmp_path / "url")}
 
-    said = subprocess.check_output(
-        [sys.executable, "-c", "from occm_project import settings as s; print(s.env('REDIS_URL'))"],
-        cwd=Path(__file__).parents[2],
-        env=environment,
-    )
+    assert setting("CELERY_BROKER_URL", REDIS_URL_FILE=str(tmp_path / "url")) == "redis://broker/0"
 
-    assert said == b"redis://broker/0\n"
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("rediss://broker/0", "rediss://broker/0?ssl_cert_reqs=required"),
+        (
+            "rediss://broker?ssl_ca_certs=/x",
+            "rediss://broker?ssl_ca_certs=/x&ssl_cert_reqs=required",
+        ),
+        ("rediss://broker?ssl_cert_reqs=none", "rediss://broker?ssl_cert_reqs=none"),
+    ],
+)
+def test_a_broker_by_tls_has_to_show_its_certificate_unless_told_otherwise(
+    url: str, used: str
+) -> None:
+    assert setting("CELERY_BROKER_URL", REDIS_URL=url) == used
