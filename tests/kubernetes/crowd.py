@@ -180,7 +180,9 @@ class Crowd:
             delivered.result()
         self.seconds = monotonic() - began
         reader.look()
+        reader.session.close()
         others.check()
+        others.api.api_client.rest_client.pool_manager.clear()
         for n in range(0, self.secrets, 2):
             kept = self.cluster.secret(NAMESPACE, self._secret(n))["data"].get("kept")
             if kept != b"%d" % n:
