@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
-from certificates.domain import lifecycle, looks
+from certificates.domain import history, lifecycle, looks
 from certificates.domain import revoke as revoking
 from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
@@ -93,6 +93,13 @@ def scan_secrets() -> None:
     until = clock() + LOOKING
     while (now := clock()) < until and looks.look(secrets=secrets, now=now):
         pass
+
+
+@shared_task(name="certificates.scan_history")
+def scan_history() -> None:
+    """Forget what is too old, or more than is kept."""
+    now = DatabaseClock()()
+    history.purge(now=now, turn=int(now.timestamp()) // 10)
 
 
 @shared_task(name="certificates.call_revocations")

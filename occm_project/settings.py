@@ -55,6 +55,8 @@ OCCM_SECRET_STORE = env.str(
 OCCM_ACCESSED_NAMESPACES = env.list("OCCM_ACCESSED_NAMESPACES", default=[])  # empty: all
 OCCM_FIELD_KEYS = env.list("OCCM_FIELD_KEYS")  # Fernet keys; the first encrypts, all decrypt
 OCCM_RETRY_INTERVAL = timedelta(seconds=env.int("OCCM_RETRY_INTERVAL_S", default=30))
+OCCM_HISTORY_KEEP = env.int("OCCM_HISTORY_KEEP", default=50)  # closed errands of a certificate
+OCCM_HISTORY_AGE = timedelta(days=env.int("OCCM_HISTORY_DAYS", default=730))
 OCCM_LOOK_INTERVAL = timedelta(seconds=env.int("OCCM_LOOK_INTERVAL_S", default=3600))
 OCCM_MIGRATION_MAX_ATTEMPTS = env.int("OCCM_MIGRATION_MAX_ATTEMPTS", default=3)
 OCCM_USE_OCCM_CERT_SIGN_FOR_KUR = env.bool("OCCM_USE_OCCM_CERT_SIGN_FOR_KUR", default=False)
@@ -102,6 +104,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0},
     "scan-secrets": {"task": "certificates.scan_secrets", "schedule": 5.0},
     "scan-expiring": {"task": "certificates.scan_expiring", "schedule": 10.0},
+    "scan-history": {"task": "certificates.scan_history", "schedule": 10.0},
     "revocations": {"task": "certificates.call_revocations", "schedule": 1.0},
     "migrations": {"task": "migrations_bulk.advance", "schedule": 1.0},
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0},
