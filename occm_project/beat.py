@@ -2,9 +2,12 @@
 
 Celery's `expires` would do the latter by comparing the clock of the host that sends a tick with
 that of the host that works: a worker two minutes ahead would drop them all. How many of them wait
-in a queue tells the same, and no clock is asked.
+in a queue tells the same, and no clock is asked. When ticks are due is a matter of the monotonic
+clock, so that setting the other one stops nothing.
 """
 
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from celery import beat
@@ -14,11 +17,24 @@ from occm_project.workers import touch_file
 
 ENOUGH = 20  # in one queue: more than ticks that a busy worker leaves waiting
 
+_BEGAN = datetime.now(UTC) - timedelta(seconds=monotonic())  # noqa: TID251 - read this once
+
+
+def steady() -> datetime:
+    """Return the time as it was when the process began, and what has passed since."""
+    return _BEGAN + timedelta(seconds=monotonic())
+
 
 class Scheduler(beat.Scheduler):
     """Celery's own, in memory: every entry comes round within seconds."""
 
     _counting: Any = None  # a channel apart: the producer's is closed when it loses the broker
+
+    def setup_schedule(self) -> None:
+        super().setup_schedule()
+        for entry in self.schedule.values():
+            schedule: Any = entry.schedule
+            schedule.nowfun = steady
 
     def apply_async(
         self,

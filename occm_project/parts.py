@@ -64,8 +64,7 @@ def workers(metrics_port: int) -> Iterator[Part]:
     yield Part(name="worker", command=work, environ=metrics, grace=40)
     yield Part(name="keys", command=keys)
     yield Part(name="dispatch", command=dispatch)
-    # Keeps nothing on disk: every entry comes round within seconds, a crash spoils no file.
-    beat = (*CELERY, "beat", "-S", "occm_project.beat:Scheduler", "--pidfile=")
+    beat = (*CELERY, "beat", "--pidfile=")
     yield Part(name="beat", command=beat)
 
 

@@ -100,6 +100,7 @@ CELERY_TASK_ROUTES = {
     "issuers.test_connection": {"queue": "suspect"},  # where CAs that hang delay nobody
     "issuers.*": {"queue": "scan"},
 }
+CELERY_BEAT_SCHEDULER = "occm_project.beat:Scheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "dispatch": {"task": "certificates.dispatch", "schedule": 1.0},
     "scan-secrets": {"task": "certificates.scan_secrets", "schedule": 5.0},
