@@ -119,6 +119,7 @@ def test_only_what_works_with_secrets_gets_a_token_and_only_the_database_s_users
         "web": keys | {"OCCM_ADMIN_PASSWORD"},
         "worker": keys | {"token"},
         "dispatcher": keys | {"token"},
+        "keys": keys | {"token"},
         "beat": {"REDIS_URL"},
     }
 

@@ -62,7 +62,7 @@ def in_the_chart(component: str) -> dict[str, Any]:
     return found[f"occm-{component}"]
 
 
-@pytest.mark.parametrize("component", ["worker", "dispatcher", "beat"])
+@pytest.mark.parametrize("component", ["worker", "dispatcher", "keys", "beat"])
 def test_a_process_as_the_chart_starts_it_keeps_the_file_fresh_that_its_probe_looks_at(
     tmp_path: Path, component: str
 ) -> None:
