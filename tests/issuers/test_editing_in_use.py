@@ -173,7 +173,7 @@ def test_a_destination_cannot_be_deleted_while_a_certificate_is_moving_there() -
 
     with pytest.raises(editing.IssuerInUse, match=r"under way for certificates: nf01\. Wait"):
         editing.delete(issuer=destination)
-    errand.phase = Enrollment.Phase.FAILED
+    errand.phase, errand.closed_at = Enrollment.Phase.FAILED, NOW
     errand.save()
     editing.delete(issuer=destination)
 
