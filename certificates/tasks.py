@@ -1,8 +1,8 @@
 """The worker's entry points. They claim, call one domain function, and decide nothing.
 
 `dispatch` runs every second. The rows are the queue and the broker only carries wake-up calls: one
-that is lost is sent again, and one that comes twice finds its fence taken. Four tasks do the same
-under names that tell what the row is about to do.
+that is lost is sent again, and one that comes twice finds its fence taken. Several tasks do the
+same under names that tell what the row is about to do.
 """
 
 import logging
@@ -91,8 +91,12 @@ def scan_secrets() -> None:
     """Look at what lies in the secrets of certificates that are due for it (D5, drift)."""
     clock, secrets = DatabaseClock(), channel.secret_store()
     until = clock() + LOOKING
-    while (now := clock()) < until and looks.look(secrets=secrets, now=now):
-        pass
+    more = True
+    while more and (now := clock()) < until:
+        try:
+            more = looks.look(secrets=secrets, now=now)
+        except Exception:  # one certificate's trouble keeps no other from being looked at
+            log.exception("a look at the secrets of a certificate failed")
 
 
 @shared_task(name="certificates.scan_history")

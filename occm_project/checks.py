@@ -55,6 +55,8 @@ def intervals(**_: Any) -> list[CheckMessage]:
         "OCCM_RETRY_INTERVAL_S": settings.OCCM_RETRY_INTERVAL.total_seconds(),
         "OCCM_MIGRATION_MAX_ATTEMPTS": settings.OCCM_MIGRATION_MAX_ATTEMPTS,
         "OCCM_ISSUER_REQUESTS_IN_FLIGHT": settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT,
+        "OCCM_WORKER_SLOTS": settings.OCCM_WORKER_SLOTS,
+        "OCCM_LOOK_INTERVAL_S": settings.OCCM_LOOK_INTERVAL.total_seconds(),
         "OCCM_API_TOKEN_TTL_H": settings.OCCM_API_TOKEN_TTL.total_seconds(),
     }
     return [

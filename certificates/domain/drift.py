@@ -237,7 +237,7 @@ def _act(row: Certificate, seen: Seen, now: datetime) -> None:
 def _repair(row: Certificate, seen: Seen, now: datetime) -> str:
     """Open the errand that puts it right, and say which it is."""
     key = seen.key or _kept_key(row)
-    if key is not None:
+    if key is not None and _chain_is_known(row):
         row.repaired_at = now
         _write_again(row, key, now)
         return "Key, certificate and chain are written again."
@@ -249,10 +249,15 @@ def _repair(row: Certificate, seen: Seen, now: datetime) -> str:
         )
     row.repaired_at = now
     reason = f"drift: {seen.differs}"[:300]
-    errands.open_one(
-        row, kind=Kind.RECREATE, reason=reason, now=now, priority=Enrollment.Priority.BULK
-    )
+    priority = None if is_identity else Enrollment.Priority.BULK  # others wait for an identity
+    errands.open_one(row, kind=Kind.RECREATE, reason=reason, now=now, priority=priority)
     return "A new certificate is asked for."
+
+
+def _chain_is_known(row: Certificate) -> bool:
+    """Say whether what is written again would be all of it: not so after an adoption."""
+    ours = settings.OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE and bool(row.chain_output_key)
+    return row.chain_der is not None or not ours
 
 
 def _kept_key(row: Certificate) -> PrivateKey | None:

@@ -31,7 +31,7 @@ from cmp import (
 )
 from issuers import metrics as ca_metrics
 from issuers.domain import channel, health
-from issuers.models import Issuer
+from issuers.models import Issuer, IssuerHealth
 
 Reason = Revocation.Reason
 
@@ -120,7 +120,10 @@ def take(*, now: datetime) -> list[tuple[int, int]]:
     """
     leased = Revocation.objects.open().filter(leased_until__gt=now).order_by()
     at_work = Counter(leased.values_list("issuer", flat=True))
-    due = Revocation.objects.due(now=now).order_by("due_at", "pk")
+    silent = IssuerHealth.objects.filter(pk__in=at_work, failing_since__isnull=False)
+    full = {issuer for issuer, count in at_work.items() if count >= AT_ONCE}
+    full.update(silent.values_list("pk", flat=True))
+    due = Revocation.objects.due(now=now).exclude(issuer__in=full).order_by("due_at", "pk")
     taken = []
     for pk, fence, issuer, failing_since in due.values_list(
         "pk", "fence", "issuer", "issuer__health__failing_since"

@@ -216,6 +216,18 @@ class TestAPairOfSomebodyElse:
         looked_at_twice(site)
         assert (found(certificate).drifted_at, kinds(certificate)) == (None, [Kind.CREATE])
 
+    def test_that_was_adopted_and_is_spoilt_is_recreated_for_its_chain_is_not_known(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        site.clock.forward(hours=1)
+        site.provide(issuer, "nf-tls", days=100)
+        looked_at_twice(site)
+        site.clock.forward(hours=25)
+        write(site, tls_crt=b"scribble")
+        looked_at_twice(site)
+
+        assert kinds(certificate) == [Kind.CREATE, Kind.RECREATE]
+
     def test_of_another_ca_is_not_adopted(
         self, site: Site, issuer: Issuer, certificate: Certificate
     ) -> None:

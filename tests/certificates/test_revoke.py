@@ -235,6 +235,19 @@ class TestTaking:
         IssuerHealth.objects.filter(pk=issuer.pk).update(failing_since=NOW)
         assert len(revoke.take(now=site.clock())) == 1
 
+    def test_many_at_a_ca_that_does_not_answer_do_not_hide_those_of_another(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        IssuerHealth.objects.filter(pk=issuer.pk).update(failing_since=NOW)
+        for number in range(revoke.BATCH + 5):
+            to_be_revoked(issuer, serial_number=f"{number + 1:x}")
+        site.clock.forward(seconds=1)
+        assert len(revoke.take(now=site.clock())) == 1
+        other = to_be_revoked(site.add_ca(name="other"), serial_number="a")
+        Revocation.objects.filter(pk=other.pk).update(due_at=site.clock())
+
+        assert revoke.take(now=site.clock()) == [(other.pk, 1)]
+
     def test_an_open_one_is_not_opened_twice(self, issuer: Issuer) -> None:
         first = to_be_revoked(issuer, serial_number="a")
         assert to_be_revoked(issuer, serial_number="a") == first

@@ -6,6 +6,7 @@ Celery runs them at once and here; what a broker adds is tested in tests/flows.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -14,7 +15,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from certificates import tasks
-from certificates.domain import enroll, lifecycle
+from certificates.domain import enroll, lifecycle, looks, watch
 from certificates.domain.clock import DatabaseClock
 from certificates.models import Certificate, Enrollment, LeaseLost
 from cmp import format_name
@@ -103,6 +104,28 @@ def test_a_manual_certificate_is_looked_at(issuer: Issuer) -> None:
 
     certificate.refresh_from_db()
     assert "does not exist" in certificate.attention
+
+
+def test_one_look_that_fails_keeps_no_other_certificate_from_being_looked_at(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = (
+        a_certificate(issuer=issuer, creation_mode="MANUAL", now=now()) for _ in range(2)
+    )
+    real = looks.look
+
+    def surprised(**given: Any) -> bool:
+        if Certificate.objects.filter(look_due_at__lte=given["now"]).count() == 2:
+            watch.claim(now=given["now"])
+            raise ZeroDivisionError("nobody thought of it")
+        return real(**given)
+
+    monkeypatch.setattr(looks, "look", surprised)
+    tasks.scan_secrets()
+
+    seen = Certificate.objects.filter(pk__in=(first.pk, second.pk), attention__contains="exist")
+    assert seen.count() == 1
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_deletions_are_finished_by_the_tick() -> None:

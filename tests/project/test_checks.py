@@ -37,6 +37,8 @@ GOOD = {
         ("OCCM_SECRET_STORE", "vault:", checks.secret_store, ["occm.E004"]),
         ("OCCM_SECRET_STORE", "kubernetes:/nowhere/config", checks.secret_store, ["occm.W002"]),
         ("OCCM_RETRY_INTERVAL", timedelta(0), checks.intervals, ["occm.E005"]),
+        ("OCCM_WORKER_SLOTS", 0, checks.intervals, ["occm.E005"]),
+        ("OCCM_LOOK_INTERVAL", timedelta(0), checks.intervals, ["occm.E005"]),
         ("OCCM_ISSUER_REQUESTS_IN_FLIGHT", 0, checks.intervals, ["occm.E005"]),
         ("OCCM_ACCESSED_NAMESPACES", ["ns1", "nf-2"], checks.namespaces, []),
         ("OCCM_ACCESSED_NAMESPACES", ["ns1", "Ns 2"], checks.namespaces, ["occm.E006"]),
