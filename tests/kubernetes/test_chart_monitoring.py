@@ -95,7 +95,8 @@ def test_every_worker_is_scraped_at_its_own_port(manifest: str) -> None:
     }
 
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-    assert found == {"occm-worker": {endpoint["port"]}, "occm-dispatcher": {endpoint["port"]}}
+    workers = ("occm-worker", "occm-dispatcher", "occm-keys")
+    assert found == {name: {endpoint["port"]} for name in workers}
 
 
 def test_alerts_are_those_of_the_file_with_links_that_lead_somewhere(
