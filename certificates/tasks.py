@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
-from certificates.domain import history, lifecycle, looks
+from certificates.domain import history, lifecycle, looks, watch
 from certificates.domain import revoke as revoking
 from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
@@ -91,12 +91,11 @@ def scan_secrets() -> None:
     """Look at what lies in the secrets of certificates that are due for it (D5, drift)."""
     clock, secrets = DatabaseClock(), channel.secret_store()
     until = clock() + LOOKING
-    more = True
-    while more and (now := clock()) < until:
+    while (now := clock()) < until and (claimed := watch.claim(now=now)) is not None:
         try:
-            more = looks.look(secrets=secrets, now=now)
+            looks.look_at(claimed, secrets=secrets, now=now)
         except Exception:  # one certificate's trouble keeps no other from being looked at
-            log.exception("a look at the secrets of a certificate failed")
+            log.exception("%s: the look at its secrets failed", claimed)
 
 
 @shared_task(name="certificates.scan_history")

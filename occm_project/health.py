@@ -35,14 +35,14 @@ class Probes:
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-            waiting = 0 if self.migrated else _migrations_to_come()
+            waiting = 0 if self.migrated else migrations_to_come()
         except Error:
             return "the database cannot be reached, or does not answer"
         self.migrated = waiting == 0
         return f"{waiting} migrations of the database are to be run" if waiting else ""
 
 
-def _migrations_to_come() -> int:
+def migrations_to_come() -> int:
     """Count what this release's code expects of the database, and the database has not."""
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))

@@ -13,7 +13,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -24,6 +23,7 @@ from certificates.models import Certificate
 from issuers.admin.pages import LIVE
 from occm_project import __version__, heartbeats
 from occm_project.collector import QUEUES
+from occm_project.health import migrations_to_come
 
 LATE: Final = timedelta(seconds=30)  # a scheduled task this far behind its time is missed
 WAITING: Final = timedelta(seconds=30)  # what has been due for longer finds no worker
@@ -68,8 +68,7 @@ def findings(*, now: datetime) -> Iterator[Finding]:
 
 
 def _database() -> Finding:
-    executor = MigrationExecutor(connection)
-    missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    missing = migrations_to_come()
     server = f"{connection.display_name} {'.'.join(map(str, connection.get_database_version()))}"
     if missing:
         says = f"{server} lacks {missing} migrations: run ./occm manage migrate."

@@ -12,8 +12,13 @@ def look(*, secrets: SecretStore, now: datetime) -> bool:
     row = watch.claim(now=now)
     if row is None:
         return False
+    look_at(row, secrets=secrets, now=now)
+    return True
+
+
+def look_at(row: Certificate, *, secrets: SecretStore, now: datetime) -> None:
+    """Look at the secrets of a certificate that was claimed for it."""
     if row.creation_mode == Certificate.CreationMode.MANUAL:
         watch.look_at_manual(row, secrets=secrets, now=now)
     else:
         drift.look(row, secrets=secrets, now=now)
-    return True
