@@ -25,6 +25,7 @@ from tests.kubernetes.chart import (
 )
 from tests.kubernetes.cluster import Cluster, program
 from tests.parts import need
+from tests.project.settings import settings_variables
 
 SECURED: Mapping[str, Any] = {
     "allowPrivilegeEscalation": False,
@@ -73,7 +74,11 @@ def test_helm_finds_nothing_to_complain_of(name: str) -> None:
         ("trafficSegregation.enabled=true", "/trafficSegregation/networks"),
         ("networkPolicies.web.from=null", "/networkPolicies/web"),
         ("networkPolicies.certificateAuthorities.ports={0}", "certificateAuthorities/ports/0"),
-        ("occmConfig.more.OCCM_WORKER_SLOTS=1", "/occmConfig/more"),
+        ("occmConfig.lookIntervalSeconds=0", "/occmConfig/lookIntervalSeconds"),
+        ("occmConfig.history.weeks=1", "weeks"),
+        ("occmConfig.logFormat=xml", "/occmConfig/logFormat"),
+        ("web.loginRate=often", "/web/loginRate"),
+        ("web.apiTokenHours=0", "/web/apiTokenHours"),
         ("image.digest=sha256:aa", "/image/digest"),
         ("sesame=1", "sesame"),
     ],
@@ -83,6 +88,24 @@ def test_values_that_mean_nothing_are_refused_by_name(setting: str, complaint: s
 
     assert finished.returncode != 0
     assert complaint in finished.stderr
+
+
+def test_the_chart_sets_every_setting() -> None:
+    found = [it for name in NAMES for it in objects(rendered(name))]
+    configured = {name for it in found if it["kind"] == "ConfigMap" for name in it["data"]}
+    mounted = {
+        variable["name"].removesuffix("_FILE")
+        for name in NAMES
+        for pod in pods(rendered(name))
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
+        for variable in container.get("env", [])
+    }
+
+    assert settings_variables() - configured - mounted == {
+        "DEBUG",  # never in a cluster
+        "STATIC_ROOT",  # a place in the image
+    }
+    assert configured <= settings_variables()
 
 
 @pytest.mark.parametrize("name", NAMES)
