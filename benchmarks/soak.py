@@ -1,7 +1,7 @@
 """Certificates that live for minutes, renewed without a pause: is memory flat, is nothing missed?
 
 Everything runs as `./occm up` starts it, the demo CA too; it grants minutes instead of days, so
-each certificate is renewed at two thirds of its life, again and again (D12). Printed every minute:
+each certificate is renewed at two thirds of its life, again and again. Printed every minute:
 memory of each process, certificates that are not READY, and how long what was due waited for its
 first message. The run fails when a certificate expired, or memory grows.
 

@@ -71,7 +71,10 @@ def _database() -> Finding:
     missing = migrations_to_come()
     server = f"{connection.display_name} {'.'.join(map(str, connection.get_database_version()))}"
     if missing:
-        says = f"{server} lacks {missing} migrations: run ./occm manage migrate."
+        says = (
+            f"{server} lacks {missing} migrations: run ./occm manage prepare, or in a container "
+            "python manage.py prepare."
+        )
         return Finding("Database", BAD, "out of date", says)
     return Finding("Database", GOOD, "answers", f"{server}, all migrations applied.")
 

@@ -118,7 +118,7 @@ def note_store(enrollment: Enrollment, error: Exception | None, *, now: datetime
 
 
 def _count_for_migrations(probe: Enrollment, error: TransportError, *, now: datetime) -> None:
-    """E7: all that is under way to this issuer in a migration has failed with its probe."""
+    """All that is under way to this issuer in a migration has failed with its probe."""
     begun = Enrollment.objects.due(now=now).filter(
         issuer=probe.issuer,
         kind=Enrollment.Kind.MIGRATE,

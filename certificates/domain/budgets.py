@@ -1,7 +1,7 @@
 """How much may be asked at once: of each CA, of the secret store, of the workers.
 
 An issuer has at most its budget of rows in flight, and never more than there are slots left: with
-n issuers that hang at once, each holds a share, and one share stays free for the next (A1). Those
+n issuers that hang at once, each holds a share, and one share stays free for the next. Those
 known to be suspect share a small pool. Bulk work leaves a part of everything to what goes before
 it, so that nobody waits for a bulk request to be answered. What has just begun to answer again gets
 one row, then two, then four: all that waited would come at once. RSA keys are made before a CA is

@@ -1,6 +1,6 @@
 """What is written into each secret: key, certificate and chain, as an enrollment's request says.
 
-Pure: what was issued and what lies there now in, the changes to one secret out (D7 to D9).
+Pure: what was issued and what lies there now in, the changes to one secret out.
 """
 
 import base64

@@ -114,7 +114,7 @@ def overcome() -> dict[str, Any]:
 
 
 def in_short(error: str) -> str:
-    """Return the start of a recorded error that stays the same from try to try (A14)."""
+    """Return the start of a recorded error that stays the same from try to try."""
     return _lasting(error)[:SHORT]
 
 

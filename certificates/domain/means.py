@@ -157,7 +157,7 @@ def _superseded(enrollment: Enrollment) -> SignatureCredentials:
 
 
 def _bundle(enrollment: Enrollment, secrets: SecretStore) -> tuple[x509.Certificate, ...]:
-    """D10: what the operator gives to complete paths with."""
+    """What the operator gives to complete paths with."""
     certificate = enrollment.certificate
     if not certificate.ca_bundle_key:
         return ()

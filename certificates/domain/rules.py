@@ -37,7 +37,7 @@ KeyAlgorithm = Certificate.KeyAlgorithm
 
 
 def fill(certificate: Certificate) -> None:
-    """Fill in what follows from other fields and may be left out (D2, D4)."""
+    """Fill in what follows from other fields and may be left out."""
     if certificate.key_algorithm == KeyAlgorithm.EC and not certificate.elliptic_curve:
         certificate.elliptic_curve = Certificate.EllipticCurve.SECP256R1
     if certificate.key_algorithm == KeyAlgorithm.RSA and not certificate.key_size:

@@ -71,7 +71,7 @@ def check(**spec: Any) -> None:
 
 
 def retry_failed(migration: BulkMigration, *, now: datetime, created_by: str = "") -> BulkMigration:
-    """Start the next migration, with only the certificates that failed in this one (E8)."""
+    """Start the next migration, with only the certificates that failed in this one."""
     _refuse(NothingToMigrate, _gone(migration))
     failed = migration.items.filter(state=MigrationItem.State.FAILED)
     if not failed.exists():

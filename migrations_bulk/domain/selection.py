@@ -1,4 +1,4 @@
-"""Which certificates a migration takes along, which it skips, and why (E2). Reads only.
+"""Which certificates a migration takes along, which it skips, and why. Reads only.
 
 A preview looks at the same selection and tells what would stand in its way.
 """

@@ -1,6 +1,6 @@
 """What metrics tell of migrations: how far each is, and what it could not move.
 
-Read only, one query each. There are few migrations (E9), but each may fail for all certificates:
+Read only, one query each. There are few migrations, but each may fail for all certificates:
 the latest failures are told, and all are counted.
 """
 

@@ -90,7 +90,7 @@ class TestAnIssuerThatDoesNotAnswer:
     def test_is_probed_exactly_30_s_after_the_last_probe_failed(
         self, site: Site, issuer: Issuer
     ) -> None:
-        """G1: a row that is alone is tried as if there were no breaker."""
+        """A row that is alone is tried as if there were no breaker."""
         cut(site, issuer)
         row = site.errand(a_certificate(issuer=issuer))
 
@@ -238,7 +238,7 @@ class TestWhatOpensNoBreaker:
 
 
 class TestMigrations:
-    """E7: who waits behind a probe has failed with it."""
+    """Who waits behind a probe has failed with it."""
 
     def test_a_failed_probe_is_a_try_of_all_that_are_begun(
         self, site: Site, silent: Issuer

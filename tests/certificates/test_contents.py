@@ -1,4 +1,4 @@
-"""D7 to D9: what goes into each secret, for every way a certificate can be laid out."""
+"""What goes into each secret, for every way a certificate can be laid out."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which budget or probe delays an errand, and until when (G1)."""
+"""Which budget or probe delays an errand, and until when."""
 
 from datetime import datetime, timedelta
 from typing import Any

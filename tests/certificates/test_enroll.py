@@ -169,7 +169,7 @@ class TestAllIsWell:
 
 class TestInitialTrust:
     def test_by_a_certificate_that_the_ca_knows(self, site: Site) -> None:
-        """A5, AUTOMATIC: it signs the first ir; all that follows is signed by what that brings."""
+        """AUTOMATIC: it signs the first ir; all that follows is signed by what that brings."""
         pki = Pki.generate("Test CA", now=NOW - timedelta(days=1))
         issuer = site.add_ca(
             DemoCA(pki=pki, vendor_roots=(pki.root,)),
@@ -193,7 +193,7 @@ class TestInitialTrust:
 
 class TestCaBundle:
     def test_completes_a_path_that_the_response_leaves_open(self, site: Site) -> None:
-        """D10: neither trust store nor response has the intermediate, the operator's bundle has."""
+        """Neither trust store nor response has the intermediate, the operator's bundle has."""
         pki = Pki.generate("Test CA", now=NOW - timedelta(days=1))
         ca = DemoCA(pki=pki, secrets={REFERENCE: SECRET})
         issuer = site.add_ca(ca, trust_store_server_cert="server.pem")

@@ -1,4 +1,4 @@
-"""D12 and D13: renewal by kur in time, by either signer, and what becomes of it when it is late."""
+"""Renewal by kur in time, by either signer, and what becomes of it when it is late."""
 
 from datetime import timedelta
 

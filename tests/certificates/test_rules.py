@@ -1,4 +1,4 @@
-"""D1 to D4, D7, D9: what may be saved together. Each refusal names the field and what to do."""
+"""What may be saved together. Each refusal names the field and what to do."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""D5: the key and certificate that an operator provides are taken over as they are."""
+"""The key and certificate that an operator provides are taken over as they are."""
 
 from datetime import timedelta
 from typing import Any
@@ -143,7 +143,7 @@ def test_a_look_does_not_undo_what_was_delivered_meanwhile(
 class TestIdentity:
     @pytest.fixture
     def issuer(self, site: Site) -> Issuer:
-        """An issuer that knows us by a certificate only; it is the OCCM certificate (A5)."""
+        """An issuer that knows us by a certificate only; it is the OCCM certificate."""
         mac = ("namespace", "secret", "password_key", "reference_key")
         pki = Pki.generate("Manual CA", now=NOW - timedelta(days=1))
         recipient = format_name(pki.signer.certificate.subject)

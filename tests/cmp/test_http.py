@@ -630,7 +630,7 @@ def test_a_tls_trust_store_without_https_is_refused(root: certs.Holder) -> None:
         )
 
 
-# TLS, B1 to B5
+# TLS
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A CA that hangs delays nobody else (A1), says so, and all is well once it answers."""
+"""A CA that hangs delays nobody else, says so, and all is well once it answers."""
 
 import time
 from collections.abc import Iterator

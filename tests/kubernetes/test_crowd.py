@@ -1,4 +1,4 @@
-"""F4, as small as a test has to be; `./occm bench kubernetes` does it with 500 in 50 secrets."""
+"""A crowd as small as a test has to be: `./occm bench kubernetes` has 500 in 50 secrets."""
 
 import gc
 

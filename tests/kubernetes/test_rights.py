@@ -1,4 +1,4 @@
-"""H4: with the chart's Roles and a token of its account, OCCM can do its work and nothing else.
+"""With the chart's Roles and a token of its account, OCCM can do its work and nothing else.
 
 The whole of the API is asked: every resource the server knows, every verb, every kind of place.
 """

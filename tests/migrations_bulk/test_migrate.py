@@ -1,4 +1,4 @@
-"""E1 to E10: who is migrated, what comes of it, and what operators can do meanwhile."""
+"""Who is migrated, what comes of it, and what operators can do meanwhile."""
 
 from datetime import timedelta
 from typing import Any

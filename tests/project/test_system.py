@@ -1,10 +1,13 @@
 """The system page: what works, what does not, and what to look at."""
 
+import re
 from datetime import datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.core.management import get_commands
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
@@ -113,3 +116,14 @@ def test_the_page_is_for_those_who_may_view_certificates() -> None:
 
     assert nobody.get(PAGE).status_code == 403
     assert Client().get(PAGE).status_code == 302
+
+
+def test_a_database_of_an_earlier_release_is_told_with_the_command_that_mends_it() -> None:
+    removed, _ = MigrationRecorder.Migration.objects.filter(app="occm_project").delete()
+
+    it = found("Database")
+
+    assert (it.level, it.word) == ("bad", "out of date")
+    assert f"lacks {removed} migrations" in it.says
+    (command,) = re.findall(r"python manage.py (\w+)", it.says)
+    assert command in get_commands()
