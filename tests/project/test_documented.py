@@ -11,8 +11,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def named_in_tables(page: str, section: str) -> set[str]:
     """Return what the first columns of the tables in a section have as code."""
-    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", (DOCS / page).read_text(), re.M | re.S)
-    cells = re.findall(r"^ *\|([^|]*)\|", text, re.M)
+    _, text = (DOCS / page).read_text().split(f"\n## {section}\n")
+    cells = re.findall(r"\n *\|([^|]*)\|", text.split("\n## ")[0])
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
 
