@@ -231,15 +231,13 @@ class CertificateAdmin(OperatorAdmin):
             "urgency": urgency,
             "under_way": found,
             "warnings": warnings_of(obj),
+            "issued": issued.describe(bytes(obj.certificate_der)) if obj.certificate_der else [],
             "history": obj.enrollments.defer(*HEAVY)[:HISTORY],
             "actions": [action for action in ACTIONS if action.name in _offered(obj)],
         }
 
     def view_context(self, request: HttpRequest, obj: Certificate) -> dict[str, Any]:
-        return {
-            "issued": issued.describe(bytes(obj.certificate_der)) if obj.certificate_der else [],
-            "dialogs": [(a, self._page(a.name, obj.pk)) for a in ACTIONS],
-        }
+        return {"dialogs": [(a, self._page(a.name, obj.pk)) for a in ACTIONS]}
 
     # Actions
 

@@ -571,6 +571,14 @@ def test_a_page_keeps_its_live_part_up_to_date_by_itself(admin: Client) -> None:
     assert Client().get(at("status", certificate)).status_code == 302
 
 
+def test_the_live_part_tells_what_the_certificate_says(admin: Client) -> None:
+    """It changes with each renewal."""
+    part = text(admin.get(at("status", ready())))
+
+    assert "Issued certificate" in part
+    assert "Signature algorithm" in part
+
+
 # Records
 
 
