@@ -49,7 +49,7 @@ def _silence(errand: Enrollment, due_at: datetime) -> Delay | None:
 
 
 def _turn(errand: Enrollment, due_at: datetime, now: datetime) -> Delay | None:
-    """Say whose budget is used up; how long that lasts is known if it is one in time."""
+    """Say whose budget may be used up; how long that lasts is known if it is one in time."""
     if due_at > now - SOON:
         return None
     if errand.phase in WRITING:
@@ -59,4 +59,5 @@ def _turn(errand: Enrollment, due_at: datetime, now: datetime) -> Delay | None:
         last = now + timedelta(seconds=2 * (vars(errand).get("issuer_queued") or 0) / rate)
         return Delay(f"its turn: issuer {errand.issuer_name} gets {rate:g} requests a second", last)
     most = settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
-    return Delay(f"its turn: {most} at a time are asked of issuer {errand.issuer_name}", None)
+    budget = f"issuer {errand.issuer_name} is at its budget of {most}"
+    return Delay(f"its turn: {budget}, or workers are busy or away", None)
