@@ -192,3 +192,16 @@ def test_a_telephone_shows_it_all_without_scrolling_sideways(open_page: Open) ->
     page.get_by_role("button", name="Open or close the menu").click()
     page.get_by_role("navigation").get_by_role("link", name="Issuer").click()
     expect(page).to_have_url(re.compile("/admin/issuers/issuer/$"))
+
+
+def test_a_phone_shows_whole_rows(open_page: Open) -> None:
+    pages = ("/admin/", "/admin/system/", view(failing(a_certificate(name="nrf1"))))
+    for path in pages:
+        page = open_page(path, wide=False)
+
+        tables = page.locator(".oc-stack")
+        expect(tables.first).to_be_visible()
+        width = "table => [table.scrollWidth, table.parentElement.clientWidth]"
+        for table in tables.all():
+            needed, there = table.evaluate(width)
+            assert needed <= there, path
