@@ -50,9 +50,11 @@ class Scheduler(beat.Scheduler):
         return super().apply_async(entry, producer=producer, advance=advance, **options)
 
     def close(self) -> None:
+        """Celery calls it twice: in the signal's handler, and at the end."""
         super().close()
         if self._counting is not None:
             self._counting.connection.client.release()
+            self._counting = None
 
     def _waiting(self, entry: beat.ScheduleEntry) -> int:
         queue = self.app.amqp.router.route(dict(entry.options or {}), str(entry.task))["queue"]

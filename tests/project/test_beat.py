@@ -8,7 +8,7 @@ import pytest
 import redis
 from celery import Celery, current_app
 from celery.beat import Scheduler as CelerysOwn
-from celery.beat import SchedulingError
+from celery.beat import SchedulingError, Service
 from celery.schedules import schedule
 from django.conf import settings
 
@@ -52,6 +52,19 @@ def test_beat_comes_back_with_the_broker(tmp_path: Path) -> None:
             scheduler.apply_entry(entry, producer=scheduler.producer)
         assert int(client.llen("celery")) >= before + 2
         scheduler.close()
+        app.close()
+
+
+def test_beat_ends_without_an_error(tmp_path: Path) -> None:
+    """Told to end, Celery closes the scheduler in the signal's handler, and once more after it."""
+    with Valkey(tmp_path) as valkey:
+        app = Celery("ticks", broker=valkey.url, set_as_current=False)
+        service = Service(app, scheduler_cls=beat.Scheduler)
+        entry = service.scheduler.Entry(name="tick", task="tick", schedule=schedule(1.0), app=app)
+        service.scheduler.apply_async(entry, producer=service.scheduler.producer)
+
+        service.sync()
+        service.sync()
         app.close()
 
 
