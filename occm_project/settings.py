@@ -168,6 +168,7 @@ WSGI_APPLICATION = "occm_project.wsgi.application"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = "occm_project.formats"
 STATIC_URL = "static/"
 STATIC_ROOT = env.path("STATIC_ROOT", default=str(BASE_DIR / "static"))
 LOGIN_REDIRECT_URL = "/admin/"

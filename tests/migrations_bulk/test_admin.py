@@ -219,7 +219,8 @@ def test_failures_are_listed_by_uuid_and_issuer(
     finish(site, migration)
 
     page = text(client.get(ERRORS))
-    for words in ("Bulk Cert Migrations Error", "not today", str(migration.pk), "CA2"):
+    settled = f"{migration.items.latest('settled_at').settled_at:%Y-%m-%d %H:%M:%S} UTC"
+    for words in ("Bulk Cert Migrations Error", "not today", str(migration.pk), "CA2", settled):
         assert words in page
     assert "not today" in text(client.get(ERRORS, {"migration": str(migration.pk)}))
     assert "not today" not in text(client.get(ERRORS, {"destination": "CA1"}))
