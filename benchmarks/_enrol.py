@@ -19,8 +19,8 @@ from django.db.models import Sum  # noqa: E402
 
 import benchmarks._django  # noqa: E402, F401 - the environment comes first, models after it
 from certificates.domain import lifecycle  # noqa: E402
-from certificates.domain.clock import DatabaseClock  # noqa: E402
 from certificates.models import Enrollment  # noqa: E402
+from issuers.domain.clock import DatabaseClock  # noqa: E402
 from issuers.models import Issuer  # noqa: E402
 
 NAMESPACE = "bench"

@@ -13,8 +13,8 @@ import secretstore
 from benchmarks import _rows as rows
 from benchmarks._site import Site
 from certificates.domain import lifecycle
-from certificates.domain.clock import DatabaseClock
 from certificates.models import Certificate, Enrollment
+from issuers.domain.clock import DatabaseClock
 from issuers.models import Issuer
 from migrations_bulk.domain import migrate
 from migrations_bulk.models import BulkMigration, MigrationItem

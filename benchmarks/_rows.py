@@ -13,10 +13,10 @@ from django.db import InterfaceError, OperationalError, connection
 import benchmarks._django  # noqa: F401 - before models can be imported
 import secretstore
 from certificates.domain import lifecycle
-from certificates.domain.clock import DatabaseClock
 from certificates.models import Certificate, Enrollment, MaybeIssued
 from cmp import format_name
 from issuers.domain import editing
+from issuers.domain.clock import DatabaseClock
 from issuers.models import Issuer
 from secretstore import ABSENT, FolderSecretStore, SecretKeyRef, SecretMissing
 from tests.peers.demo_ca import REFERENCE, SECRET

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 import benchmarks._django  # noqa: F401 - before models can be imported
 from benchmarks._ticks import fill
-from certificates.domain.clock import DatabaseClock
+from issuers.domain.clock import DatabaseClock
 from occm_project import collector
 
 

@@ -17,10 +17,10 @@ from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
 from certificates.domain import history, lifecycle, looks, watch
 from certificates.domain import revoke as revoking
-from certificates.domain.clock import DatabaseClock
 from certificates.domain.world import World
 from certificates.models import Enrollment, LeaseLost
 from issuers.domain import channel
+from issuers.domain.clock import DatabaseClock
 
 BUSY = timedelta(milliseconds=900)  # how long one tick goes on while there is more to send
 PAUSE_S = 0.1

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from certificates.domain import lifecycle, revoke, unseen
-from certificates.domain.clock import database_time
 from certificates.models import Certificate, Enrollment, MaybeIssued, Readiness, Revocation
 from certificates.serializers import (
     HEAVY,
@@ -25,6 +24,7 @@ from certificates.serializers import (
     RevocationSerializer,
     RevokeSerializer,
 )
+from issuers.domain.clock import database_time
 
 NOTHING = "NONE"
 BEGUN = {202: CertificateSerializer}

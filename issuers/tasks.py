@@ -3,9 +3,9 @@
 import logging
 
 from celery import shared_task
-from django.utils import timezone
 
 from issuers.domain import channel, health, trial
+from issuers.domain.clock import DatabaseClock, database_time
 
 BATCH = 50  # looks a round; the next round comes in two seconds
 
@@ -17,14 +17,14 @@ def look_at_inputs() -> None:
     """Look at the secrets of the issuers whose time has come."""
     secrets = channel.secret_store()
     for _ in range(BATCH):
-        if not health.look(secrets=secrets, now=timezone.now()):
+        if not health.look(secrets=secrets, now=database_time()):
             break
 
 
 @shared_task(name="issuers.call_tests")
 def call_tests() -> None:
     """Call workers to the connections that operators want to know about."""
-    for issuer in trial.take(now=timezone.now()):
+    for issuer in trial.take(now=database_time()):
         test_connection.delay(issuer)
 
 
@@ -32,7 +32,7 @@ def call_tests() -> None:
 def test_connection(issuer: int) -> None:
     """Try the connection to one CA; in the queue where CAs that hang delay nobody."""
     try:
-        trial.run(issuer, secrets=channel.secret_store(), clock=timezone.now)
+        trial.run(issuer, secrets=channel.secret_store(), clock=DatabaseClock())
     except Exception as error:  # the one boundary where everything is caught
         log.exception("issuer %s: its connection was not tried", issuer)
-        trial.give_up(issuer, error, now=timezone.now())
+        trial.give_up(issuer, error, now=database_time())

@@ -4,7 +4,6 @@ from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import viewsets
 from rest_framework.decorators import action
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from issuers.domain import editing, trial
+from issuers.domain.clock import database_time
 from issuers.models import Issuer
 from issuers.serializers import IssuerSerializer
 
@@ -49,14 +49,14 @@ class IssuerViewSet(viewsets.ModelViewSet[Issuer]):
 
     def perform_create(self, serializer: BaseSerializer[Issuer]) -> None:
         spec = serializer.validated_data
-        serializer.instance = editing.register(now=timezone.now(), **spec)
+        serializer.instance = editing.register(now=database_time(), **spec)
 
     def perform_update(self, serializer: BaseSerializer[Issuer]) -> None:
         changes = serializer.validated_data
         if not serializer.partial:  # PUT replaces: what it leaves out gets its default
             changes = _defaults() | changes
         issuer = self.get_object()
-        serializer.instance = editing.update(issuer=issuer, now=timezone.now(), **changes)
+        serializer.instance = editing.update(issuer=issuer, now=database_time(), **changes)
 
     def perform_destroy(self, instance: Issuer) -> None:
         editing.delete(issuer=instance)
@@ -65,7 +65,7 @@ class IssuerViewSet(viewsets.ModelViewSet[Issuer]):
     @action(detail=True, methods=["post"], url_path="test-connection")
     def test_connection(self, request: Request, name: str) -> Response:
         """Have a worker try the connection to the CA; what comes of it appears in its health."""
-        trial.request(self.get_object(), now=timezone.now())
+        trial.request(self.get_object(), now=database_time())
         return Response(self.get_serializer(self.get_object()).data, status=202)
 
 

@@ -9,8 +9,8 @@ from time import sleep
 
 from celery import shared_task
 
-from certificates.domain.clock import DatabaseClock
 from certificates.tasks import advance as advance_enrollment
+from issuers.domain.clock import DatabaseClock
 from migrations_bulk.domain import progress
 
 BUSY = timedelta(milliseconds=900)  # how long one run goes on while there is more at once

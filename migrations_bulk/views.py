@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from certificates.domain.clock import database_time
+from issuers.domain.clock import database_time
 from migrations_bulk.domain import figures, migrate, report, selection
 from migrations_bulk.models import BulkMigration, MigrationItem
 from migrations_bulk.serializers import (

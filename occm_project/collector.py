@@ -15,8 +15,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from certificates.domain import figures, series
-from certificates.domain.clock import DatabaseClock
 from certificates.models import Readiness
+from issuers.domain.clock import DatabaseClock
 from migrations_bulk.domain import series as migrations
 from occm_project import __version__, heartbeats
 

@@ -17,10 +17,10 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from certificates.domain import figures, series
-from certificates.domain.clock import DatabaseClock
 from certificates.domain.failures import FailureClass
 from certificates.models import Certificate
 from issuers.admin.pages import LIVE
+from issuers.domain.clock import DatabaseClock
 from occm_project import __version__, heartbeats
 from occm_project.collector import QUEUES
 from occm_project.health import migrations_to_come

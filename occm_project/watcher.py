@@ -16,8 +16,8 @@ from typing import Final
 from django.db import DatabaseError, connection
 
 from certificates.domain import noticing
-from certificates.domain.clock import DatabaseClock
 from issuers.domain import channel
+from issuers.domain.clock import DatabaseClock
 from secretstore import Change, Listed, SecretStoreError, WatchableStore
 
 HELD_S: Final = 2.0  # until a change is written down: by then our own delivery is committed

@@ -29,11 +29,11 @@ from certificates.admin.filters import (
     UnderWayFilter,
 )
 from certificates.domain import figures, lifecycle, rules
-from certificates.domain.clock import database_time
 from certificates.models import Certificate, Enrollment
 from certificates.serializers import HEAVY, warnings_of
 from issuers.admin.pages import OperatorAdmin, Unconfirmed
 from issuers.admin.values import EMPTY
+from issuers.domain.clock import database_time
 
 HISTORY = 50  # past errands that the page of a certificate shows
 FIXED = ("name", "cert_type", "issuer", "creation_mode")

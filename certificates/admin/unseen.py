@@ -21,12 +21,12 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from certificates.admin.certificate import badge, countdown
 from certificates.admin.records import Records
 from certificates.domain import revoke, unseen
-from certificates.domain.clock import database_time
 from certificates.domain.conflicts import Conflict
 from certificates.domain.failures import failure_class
 from certificates.models import MaybeIssued, Revocation
 from issuers.admin.pages import LIVE, ViewList
 from issuers.admin.values import EMPTY
+from issuers.domain.clock import database_time
 
 State = Revocation.State
 

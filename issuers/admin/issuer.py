@@ -8,13 +8,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from issuers.admin.issuer_form import IssuerForm
 from issuers.admin.pages import OperatorAdmin
 from issuers.domain import editing, trial
+from issuers.domain.clock import database_time
 from issuers.models import Issuer, IssuerHealth
 
 LISTED = 20  # certificates a page names before it only counts
@@ -61,8 +61,8 @@ class IssuerAdmin(OperatorAdmin):
 
     def write(self, request: HttpRequest, spec: dict[str, Any], obj: Issuer | None) -> Issuer:
         if obj is None:
-            return editing.register(now=timezone.now(), **spec)
-        return editing.update(issuer=obj, now=timezone.now(), **spec)
+            return editing.register(now=database_time(), **spec)
+        return editing.update(issuer=obj, now=database_time(), **spec)
 
     def remove(self, request: HttpRequest, obj: Issuer) -> str:
         editing.delete(issuer=obj)
@@ -108,7 +108,7 @@ class IssuerAdmin(OperatorAdmin):
         issuer = self.seen(request, object_id)
         if not self.has_change_permission(request, issuer):
             raise PermissionDenied
-        trial.request(issuer, now=timezone.now())
+        trial.request(issuer, now=database_time())
         messages.success(request, "The connection is being tested; the outcome appears here.")
         return HttpResponseRedirect(self._page("view", object_id))
 

@@ -16,7 +16,6 @@ from django.forms import Field
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
@@ -25,6 +24,7 @@ from unfold.views import ChangeList
 from issuers.admin.forms import Group, OperatorForm
 from issuers.admin.values import shown
 from issuers.admin.widgets import CheckboxListField, ListField
+from issuers.domain.clock import database_time
 
 # In request.META while a page is shown again: what the domain refused, what is to be confirmed
 REFUSED = "occm.refused"
@@ -249,7 +249,7 @@ class OperatorAdmin(LiveList):
 
     def _status(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return {
-            **self.status(request, obj, now=timezone.now()),
+            **self.status(request, obj, now=database_time()),
             "edit_url": self._page("change", obj.pk),
             "delete_url": self._page("delete", obj.pk),
             "may_change": self.has_change_permission(request, obj),

@@ -28,11 +28,11 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 from certificates.admin.certificate import badge
-from certificates.domain.clock import database_time
 from certificates.domain.conflicts import Conflict
 from issuers.admin.forms import Group
 from issuers.admin.pages import OperatorAdmin
 from issuers.admin.values import NOTHING
+from issuers.domain.clock import database_time
 from migrations_bulk.admin.actions import ACTIONS, Action
 from migrations_bulk.admin.items import LEVELS, certificate_link, state_badge
 from migrations_bulk.admin.migration_form import MigrationForm

@@ -16,12 +16,12 @@ from pytest_django import Settings
 
 from certificates import tasks
 from certificates.domain import enroll, lifecycle, looks
-from certificates.domain.clock import DatabaseClock
 from certificates.models import Certificate, Enrollment, LeaseLost
 from cmp import format_name
 from cmp.testing import DemoCA, Pki, serve
 from cmp.testing.server import Server
 from issuers.domain import channel
+from issuers.domain.clock import DatabaseClock
 from issuers.models import Issuer
 from tests.factories import a_certificate, an_enrollment, an_identity, an_issuer
 

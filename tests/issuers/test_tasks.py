@@ -49,7 +49,7 @@ def test_workers_are_called_to_the_connections_that_operators_ask_about(
     called: list[int] = []
     monkeypatch.setattr(tasks.test_connection, "delay", called.append)
     asked, _ = an_issuer(server_url="http://ca.invalid/"), an_issuer()
-    trial.request(asked, now=timezone.now())
+    trial.request(asked, now=timezone.now() - timedelta(seconds=1))
 
     tasks.call_tests()
     assert called == [asked.pk]

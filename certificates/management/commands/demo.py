@@ -19,9 +19,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from certificates.domain import lifecycle
-from certificates.domain.clock import DatabaseClock
 from cmp import format_name
 from issuers.domain import channel, editing
+from issuers.domain.clock import DatabaseClock
 from issuers.models import Issuer
 from secretstore import ABSENT, Secret, SecretMissing, SecretStore
 
