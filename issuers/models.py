@@ -4,6 +4,8 @@ The columns are the guide's fields, group by group. What may be changed while ce
 an issuer is decided in `domain.editing`, for every face alike.
 """
 
+from datetime import datetime
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
@@ -366,6 +368,8 @@ class IssuerHealth(Breaker):
     tested_at = models.DateTimeField(null=True, blank=True)
     test_passed = models.BooleanField(null=True, blank=True)
     test_outcome = models.TextField(blank=True)
+
+    read_at: datetime | None = None  # when a worker read this, with what it claimed
 
     def __str__(self) -> str:
         return f"health of {self.issuer_id}"

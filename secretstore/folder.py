@@ -92,7 +92,8 @@ class FolderSecretStore:
             return current, merge(namespace, secret, current.data, changes)
 
         with self._explained(namespace, secret):
-            planned()  # before anything is made
+            if dry_run or not folder.exists():
+                planned()  # before anything is made
             if dry_run:
                 self._check_writable(folder)
                 return version or ""

@@ -37,7 +37,7 @@ def deliver(enrollment: Enrollment, world: World) -> None:
     secrets = LeasedSecrets(world.secrets, enrollment, world.clock)
     chain_is_ours = settings.OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE
     parcel = contents.unpack(enrollment, chain_is_ours=chain_is_ours)
-    if enrollment.phase == Phase.ISSUED:
+    if enrollment.phase == Phase.ISSUED and len(parcel.secrets) > 1:
         _go_forward(enrollment, parcel, secrets)
     versions = {where: _write(parcel, *where, secrets, dry_run=False) for where in parcel.secrets}
     now = world.clock()
@@ -46,14 +46,14 @@ def deliver(enrollment: Enrollment, world: World) -> None:
 
 
 def _go_forward(enrollment: Enrollment, parcel: Parcel, secrets: LeasedSecrets) -> None:
-    """Commit to writing; if there are several secrets, only once each could be."""
-    several = len(parcel.secrets) > 1  # one is written at once or not at all
-    if several:
-        for namespace, secret in parcel.secrets:
-            _write(parcel, namespace, secret, secrets, dry_run=True)
+    """Commit to writing several secrets, once each could be; one is written at once or not at all.
+
+    For a while they will not match.
+    """
+    for namespace, secret in parcel.secrets:
+        _write(parcel, namespace, secret, secrets, dry_run=True)
     with transaction.atomic():
-        if several:  # for a while they will not match
-            Certificate.objects.filter(pk=enrollment.certificate_id).update(in_place=False)
+        Certificate.objects.filter(pk=enrollment.certificate_id).update(in_place=False)
         enrollment.move(Phase.DELIVERING)
 
 

@@ -113,10 +113,12 @@ def _may_ask(enrollment: Enrollment, *, now: datetime) -> bool:
     if enrollment.state:
         return True
     _recreate_what_expired(enrollment, now=now)
-    issuer = enrollment.ca.pk
-    if enrollment.signer != Enrollment.Signer.IDENTITY or identity.is_fit(issuer, now=now):
+    if enrollment.signer != Enrollment.Signer.IDENTITY or enrollment.identity_is_fit:
         return True
-    obstacle = identity.obstacles([issuer], now=now).get(issuer, "")
+    issuer = enrollment.ca.pk
+    obstacle = identity.obstacles([issuer], now=now).get(issuer)
+    if obstacle is None:
+        return True
     enrollment.keep(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN, leased_until=None)
     return False
 

@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from certificates.domain import breakers, errands, failures, keys, means, policy
 from certificates.domain.means import Means
 from certificates.domain.world import MARGIN, LeasedSecrets, Transport, World
-from certificates.models import Certificate, Enrollment
+from certificates.models import Certificate, Enrollment, Stopped
 from cmp import (
     BadHttp,
     CmpError,
@@ -63,8 +63,6 @@ def converse(enrollment: Enrollment, world: World) -> bool:
         found = means.gather(enrollment, secrets)
     if not enrollment.exchange:
         means.check(enrollment, found, secrets, now=world.clock())
-    if enrollment.phase == Phase.NEW:
-        enrollment.move(Phase.EXCHANGE, **keys.made(enrollment.request))
     tx = _transaction(enrollment, found, now=world.clock())
     try:
         with world.connect(
@@ -73,8 +71,7 @@ def converse(enrollment: Enrollment, world: World) -> bool:
             http_version=enrollment.ca.health.http_version,  # what worked last: A3
             url=enrollment.exchange["url"],
         ) as ca:
-            while _ask(enrollment, tx, ca, world):
-                pass
+            _talk(enrollment, tx, ca, world)
     except CmpError as error:
         _set_back(enrollment, error, failed=tx.state is State.FAILED, now=world.clock())
         return False
@@ -95,10 +92,13 @@ def begin_anew(enrollment: Enrollment, *, lost: str = "", **changes: Any) -> Non
 def _transaction(enrollment: Enrollment, found: Means, *, now: datetime) -> Transaction:
     """Take up the row's transaction where it stands; or begin it, and have the row know its facts.
 
-    These are written with the first message.
+    These, a new key among them, are written with the first message.
     """
     begun = bool(enrollment.exchange)
     if not begun:
+        if enrollment.phase == Phase.NEW:
+            for name, value in keys.made(enrollment.request).items():
+                setattr(enrollment, name, value)
         enrollment.signer_fingerprint = found.signer_fingerprint
         enrollment.exchange = {"url": enrollment.ca.server_url}
         if enrollment.kind == Kind.RENEW:
@@ -130,23 +130,61 @@ def _request(enrollment: Enrollment, *, at: datetime) -> Enroll | Update:
     return Enroll(template, key)
 
 
-def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -> bool:
-    """Say what is to be said next and take the answer in; False when there is nothing to say."""
-    issuer, now, before = enrollment.ca, world.clock(), tx.snapshot()
-    message = tx.outgoing(now=now)
+def _talk(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -> None:
+    """Say what there is to say and take the answers in, until the CA wants patience or all is said.
+
+    What an answer tells is written together with the message that follows from it, or by itself.
+    """
+    told: dict[str, Any] = {}
+    while (message := _outgoing(enrollment, tx, told, world)) is not None:
+        answer = _ask(enrollment, tx, message, ca, world)
+        now = world.clock()
+        tx.receive(answer, now=now)
+        told = _told(enrollment, tx, now=now)
+
+
+def _outgoing(
+    enrollment: Enrollment, tx: Transaction, told: dict[str, Any], world: World
+) -> bytes | None:
+    """Return the next message once the row knows that it may be out; None if there is none."""
+    now, before = world.clock(), tx.snapshot()
+    try:
+        message = tx.outgoing(now=now)
+    except CmpError:
+        _note(enrollment, told, world)
+        raise
     if message is None:
-        return False
-    enrollment.extend(
-        now + timedelta(seconds=issuer.message_timeout_s) + MARGIN,
-        exchange=enrollment.exchange | {"now": tx.snapshot(), "before": before},
-        state=str(tx.state),
-        transaction_id=tx.id.hex(),
-        signer_fingerprint=enrollment.signer_fingerprint,
-        sent_at=enrollment.sent_at or now,
-        asked_at=now,
-    )
+        _note(enrollment, told, world)
+        return None
+    changes = told | {
+        "exchange": enrollment.exchange | {"now": tx.snapshot(), "before": before},
+        "state": str(tx.state),
+        "transaction_id": tx.id.hex(),
+        "signer_fingerprint": enrollment.signer_fingerprint,
+        "sent_at": enrollment.sent_at or now,
+        "asked_at": now,
+    }
+    to = None
+    if enrollment.phase == Phase.NEW:
+        to = Phase.EXCHANGE
+        changes["private_key"] = enrollment.private_key
+        changes["public_key_sha256"] = enrollment.public_key_sha256
+    until = now + timedelta(seconds=enrollment.ca.message_timeout_s) + MARGIN
+    try:
+        _persist(partial(enrollment.extend, until, to=to, **changes), enrollment, world)
+    except Stopped:
+        _note(enrollment, told, world)
+        raise
     if tx.state is State.REQUESTED:
         log.info("%s: asked in transaction %s", enrollment, enrollment.transaction_id)
+    return message
+
+
+def _ask(
+    enrollment: Enrollment, tx: Transaction, message: bytes, ca: Transport, world: World
+) -> bytes:
+    """Return the CA's answer, and note that there was one or none."""
+    issuer = enrollment.ca
     try:
         with ca_metrics.round_trip(issuer.name, message=str(tx.state).upper()):
             answer = ca.post(message)
@@ -154,17 +192,15 @@ def _ask(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) -
         seen = world.clock()
         breakers.ca_failed(enrollment, error, now=seen, http_version=ca.http_version)
         raise
-    now = world.clock()
     if enrollment.state != State.CONFIRMING or issuer.health.failing_since is not None:
+        now = world.clock()
         note = partial(health.answered, issuer, now=now, http_version=ca.http_version)
         _persist(note, enrollment, world)
-    tx.receive(answer, now=now)
-    _persist(partial(_note_answer, enrollment, tx, now=now), enrollment, world)
-    return tx.state is not State.DONE
+    return answer
 
 
-def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> None:
-    """Write down where an answer has led."""
+def _told(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> dict[str, Any]:
+    """Return the changes that write down where an answer has led."""
     granted = _granted(tx, enrollment.ca, now)
     if tx.state is State.DONE:
         ended: dict[str, Any] = {
@@ -174,10 +210,18 @@ def _note_answer(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> N
             "confirm_until": None,
             "issued_at": now,
         }
-        enrollment.move(Phase.ISSUED, **granted | ended | failures.overcome())
-    else:
-        exchange = enrollment.exchange | {"now": tx.snapshot()}
-        enrollment.keep(exchange=exchange, state=str(tx.state), asked_at=None, **granted)
+        return granted | ended | failures.overcome()
+    exchange = enrollment.exchange | {"now": tx.snapshot()}
+    return {"exchange": exchange, "state": str(tx.state), "asked_at": None, **granted}
+
+
+def _note(enrollment: Enrollment, told: dict[str, Any], world: World) -> None:
+    """Write what an answer has told; the certificate is held once its state is gone."""
+    if not told:
+        return
+    ended = told["state"] == ""
+    write = partial(enrollment.move, Phase.ISSUED) if ended else enrollment.keep
+    _persist(partial(write, **told), enrollment, world)
 
 
 def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
@@ -195,7 +239,10 @@ def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
 
 
 def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) -> None:
-    """Write with an answer in hand that cannot be had again: repeated until the lease ends."""
+    """Write, though the database is away: what is in hand may not be had again.
+
+    It is repeated until the lease ends.
+    """
     while True:
         try:
             return write()

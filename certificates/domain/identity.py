@@ -7,33 +7,15 @@ from django.db.models import Prefetch
 
 from certificates.domain.errands import emptied, signed_by_identity
 from certificates.models import Certificate, Enrollment, Readiness
-from issuers import statements
 
 LOOK_AGAIN = timedelta(seconds=30)  # at an obstacle; when it is gone, the rows are woken
-
-
-def is_fit(issuer: int, *, now: datetime) -> bool:
-    """Say whether requests may be signed with this issuer's OCCM certificate now.
-
-    That is: it is READY, and not being replaced. The same as `obstacles`, for one that wants no
-    words; every enrolment asks it.
-    """
-    at = statements.value_of(Certificate, "not_after", now)
-    found = statements.one(
-        "SELECT 1 FROM certificates_certificate c"
-        " WHERE c.issuer_id = %s AND c.cert_type = %s AND NOT c.deleting"
-        " AND c.in_place AND c.not_before <= %s AND c.not_after > %s"
-        " AND NOT EXISTS (SELECT 1 FROM certificates_enrollment e WHERE e.certificate_id = c.id"
-        " AND e.phase NOT IN (%s, %s, %s) AND e.issued_fingerprint <> '')",
-        (issuer, Certificate.CertType.OCCM, at, at, *Enrollment.CLOSED),
-    )
-    return found is not None
 
 
 def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
     """Say for each issuer why no request may be signed with its OCCM certificate now.
 
-    An issuer that is left out has a certificate fit to sign with.
+    An issuer that is left out has a certificate fit to sign with: one that is READY, and not being
+    replaced. A claimed enrollment knows that as `identity_is_fit`.
     """
     open_ones = Enrollment.objects.open().only("certificate", "issued_fingerprint")
     found = dict.fromkeys(

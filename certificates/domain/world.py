@@ -43,7 +43,8 @@ class LeasedSecrets:
     """A secret store whose every call is covered by the enrollment's lease.
 
     A read, and a write that is only tried, extend it when it would not last. A write always does:
-    between the reading it builds on and the write itself, the fence is looked at.
+    between the reading it builds on and the write itself, the fence is looked at. The first one
+    moves the enrollment on to DELIVERING.
     """
 
     store: SecretStore
@@ -70,7 +71,9 @@ class LeasedSecrets:
         if dry_run:
             self._have_lease(deadline)
         else:
-            self.enrollment.extend(self._end(deadline))
+            first = self.enrollment.phase == Enrollment.Phase.ISSUED
+            to = Enrollment.Phase.DELIVERING if first else None
+            self.enrollment.extend(self._end(deadline), to=to)
         with metrics.secret_store("try" if dry_run else "write"):
             return self.store.write(
                 namespace,

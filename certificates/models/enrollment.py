@@ -61,7 +61,10 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
     def claim(
         self, *, pk: int, fence: int, now: datetime, leased_until: datetime
     ) -> "Enrollment | None":
-        """Lease the row under the fence a wake-up call was sent for; None if it was taken."""
+        """Lease the row under the fence a wake-up call was sent for; None if it was taken.
+
+        What a worker needs to know beside it comes along.
+        """
         at, until = (statements.value_of(Enrollment, "due_at", it) for it in (now, leased_until))
         won = statements.one(
             "UPDATE certificates_enrollment"  # noqa: S608 - names only
@@ -71,27 +74,37 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
             f" RETURNING {statements.columns(Enrollment)}",
             (until, pk, fence, *Enrollment.CLOSED, at, at),
         )
-        return _with_related(statements.row(Enrollment, won)) if won is not None else None
+        return _with_related(statements.row(Enrollment, won), now) if won is not None else None
 
 
-def _with_related(enrollment: "Enrollment") -> "Enrollment":
+def _with_related(enrollment: "Enrollment", now: datetime) -> "Enrollment":
     """Give an enrollment its certificate, its issuer, and what is known of their health."""
+    at = statements.value_of(Certificate, "not_after", now)
     kinds = (Certificate, Issuer, IssuerHealth)
     wanted = (statements.columns(it, alias=a) for it, a in zip(kinds, "cih", strict=True))
     found = statements.one(
         f"SELECT {', '.join(wanted)},"  # noqa: S608 - names only
-        " EXISTS (SELECT 1 FROM issuers_secretstorehealth WHERE failing_since IS NOT NULL)"
+        " EXISTS (SELECT 1 FROM issuers_secretstorehealth WHERE failing_since IS NOT NULL),"
+        " EXISTS (SELECT 1 FROM certificates_certificate o"
+        " WHERE o.issuer_id = i.id AND o.cert_type = %s AND NOT o.deleting"
+        " AND o.in_place AND o.not_before <= %s AND o.not_after > %s"
+        " AND NOT EXISTS (SELECT 1 FROM certificates_enrollment e WHERE e.certificate_id = o.id"
+        " AND e.phase NOT IN (%s, %s, %s) AND e.issued_fingerprint <> ''))"
         " FROM certificates_certificate c"
         " JOIN issuers_issuer i ON i.id = %s JOIN issuers_issuerhealth h ON h.issuer_id = i.id"
         " WHERE c.id = %s",
-        (enrollment.issuer_id, enrollment.certificate_id),
+        (
+            *(Certificate.CertType.OCCM, at, at, *Enrollment.CLOSED),
+            *(enrollment.issuer_id, enrollment.certificate_id),
+        ),
     )
     if found is not None:
         certificate, issuer, health = statements.split(found, kinds)
         enrollment.certificate = statements.row(Certificate, certificate)
         enrollment.issuer = statements.row(Issuer, issuer)
         enrollment.issuer.health = statements.row(IssuerHealth, health)
-        enrollment.store_fails = bool(found[-1])
+        enrollment.issuer.health.read_at = now
+        enrollment.store_fails, enrollment.identity_is_fit = map(bool, found[-2:])
     return enrollment
 
 
@@ -206,7 +219,11 @@ class Enrollment(models.Model):
     closed_at = models.DateTimeField(null=True, blank=True)
 
     objects = EnrollmentQuerySet.as_manager()
-    store_fails = False  # of a claimed one: whether the secret store was known to
+
+    # Of a claimed one: whether the secret store was known to fail, and whether requests may be
+    # signed with the issuer's OCCM certificate; if not, `domain.identity.obstacles` says why.
+    store_fails = False
+    identity_is_fit = False
 
     class Meta:
         ordering = ("-created_at", "-pk")
@@ -246,13 +263,20 @@ class Enrollment(models.Model):
         return self.issuer
 
     def move(self, to: Phase, **changes: Any) -> None:
-        """Go to phase `to`, still under our lease. The only way a phase changes."""
-        before = self.phase
-        if to not in self.NEXT[before]:
-            raise ValueError(f"{self}: no way from here to {to}")
+        """Go to phase `to`, still under our lease. A phase changes by this and `extend` only."""
+        before = self._require_way(to)
         self.keep(phase=to, **changes)
-        said = f", valid until {self.certificate.not_after}" if to == self.Phase.DELIVERED else ""
-        transaction.on_commit(partial(log.info, "%s: %s, was %s%s", self, to, before, said))
+        self._tell_of_move(before)
+
+    def _require_way(self, to: Phase) -> str:
+        if to not in self.NEXT[self.phase]:
+            raise ValueError(f"{self}: no way from here to {to}")
+        return self.phase
+
+    def _tell_of_move(self, before: str) -> None:
+        until = self.certificate.not_after
+        said = f", valid until {until}" if self.phase == self.Phase.DELIVERED else ""
+        transaction.on_commit(partial(log.info, "%s: %s, was %s%s", self, self.phase, before, said))
 
     def facts(self) -> dict[str, object]:
         """Return what a log line about it is found by."""
@@ -274,12 +298,19 @@ class Enrollment(models.Model):
         if not self._write(changes, written_as=written_as):
             raise LeaseLost(str(self))
 
-    def extend(self, until: datetime, **changes: Any) -> None:
-        """Extend our lease for the I/O that follows, or raise LeaseLost or Stopped."""
-        if not self._write(changes | {"leased_until": until}, also=" AND due_at IS NOT NULL"):
+    def extend(self, until: datetime, *, to: Phase | None = None, **changes: Any) -> None:
+        """Extend our lease for the I/O that follows, and go to phase `to` if that begins with it.
+
+        Raises LeaseLost or Stopped, and has changed nothing then.
+        """
+        before = None if to is None else self._require_way(to)
+        changes |= {"leased_until": until} | ({} if to is None else {"phase": to})
+        if not self._write(changes, also=" AND due_at IS NOT NULL"):
             if Enrollment.objects.filter(pk=self.pk, fence=self.fence).exists():
                 raise Stopped(str(self))
             raise LeaseLost(str(self))
+        if before is not None:
+            self._tell_of_move(before)
 
     def _write(
         self,

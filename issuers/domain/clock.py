@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import ClassVar
 
 from django.db import connection
 
@@ -11,19 +12,33 @@ NOW = {
 }
 
 
+ASKED_AGAIN_S = 5.0
+
+
 class DatabaseClock:
-    """Asks the database once and goes on from there by this machine's monotonic clock."""
+    """Asks the database once and goes on from there by this machine's monotonic clock.
+
+    What it was told serves all clocks of a process for some seconds: every task has one.
+    """
+
+    _last: ClassVar[tuple[datetime, float]] = datetime.min.replace(tzinfo=UTC), -ASKED_AGAIN_S
 
     def __init__(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(NOW[connection.vendor])
-            (found,) = cursor.fetchone()
-        self._read_at = monotonic()
-        moment: datetime = datetime.fromisoformat(found) if isinstance(found, str) else found
-        self._moment = moment.astimezone(UTC)
+        if monotonic() - self._last[1] >= ASKED_AGAIN_S:
+            DatabaseClock._last = _ask()
+        self._moment, self._told_at = self._last
 
     def __call__(self) -> datetime:
-        return self._moment + timedelta(seconds=monotonic() - self._read_at)
+        return self._moment + timedelta(seconds=monotonic() - self._told_at)
+
+
+def _ask() -> tuple[datetime, float]:
+    """Return what time the database says it is, and when it said so by our monotonic clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOW[connection.vendor])
+        (found,) = cursor.fetchone()
+    moment: datetime = datetime.fromisoformat(found) if isinstance(found, str) else found
+    return moment.astimezone(UTC), monotonic()
 
 
 def database_time() -> datetime:

@@ -33,6 +33,7 @@ LOOK_AGAIN = timedelta(seconds=5)  # while something is missing
 LOOK_LATER = timedelta(seconds=60)
 FAILURES = 8  # in a row, and a CA or the secret store is left alone but for probes
 NOTED_FOR = timedelta(seconds=10)  # how long an answer's time stands before it is noted again
+FRESH = timedelta(seconds=1)  # how long what a worker has read of a CA's health is believed
 
 
 def look(*, secrets: SecretStore, now: datetime) -> bool:
@@ -111,13 +112,24 @@ def secret_store() -> SecretStoreHealth:
 
 
 def _is_known(issuer: Issuer, now: datetime, http_version: str | None) -> bool:
-    """Say whether an answer is no news: every enrolment asks, and a lock is spared by asking."""
-    since = statements.value_of(IssuerHealth, "answered_at", now - NOTED_FOR)
+    """Say whether an answer is no news: every enrolment asks, and a lock is spared by asking.
+
+    What was read with the claim serves for a second.
+    """
+    known, since = issuer.health, now - NOTED_FOR
+    if known.read_at is not None and now - known.read_at < FRESH:
+        noted = known.answered_at is not None and known.answered_at >= since
+        well = known.failing_since is None and not known.error
+        return noted and well and http_version in {None, known.http_version}
     same_version = "" if http_version is None else " AND http_version = %s"
     found = statements.one(
         "SELECT 1 FROM issuers_issuerhealth WHERE issuer_id = %s AND answered_at >= %s"  # noqa: S608
         f" AND error = '' AND failing_since IS NULL{same_version}",
-        (issuer.pk, since, *([] if http_version is None else [http_version])),
+        (
+            issuer.pk,
+            statements.value_of(IssuerHealth, "answered_at", since),
+            *([] if http_version is None else [http_version]),
+        ),
     )
     return found is not None
 

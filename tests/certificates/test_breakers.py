@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from pytest_django import Settings
 
-from certificates.domain import breakers, dispatch, lifecycle
+from certificates.domain import breakers, dispatch, enroll, lifecycle
 from certificates.models import Certificate, Enrollment
 from cmp import Unreachable
 from issuers.domain import health, trial
@@ -15,7 +15,7 @@ from secretstore import Unavailable
 from tests.certificates.test_dispatch import a_ready_issuer, called_to, due_rows, in_threads
 from tests.factories import NOW, a_certificate, an_identity
 from tests.fakes.faults import NotWriting, cut, recover, refusing
-from tests.fakes.site import Site
+from tests.fakes.site import Line, Site
 
 pytestmark = pytest.mark.django_db
 
@@ -222,6 +222,25 @@ class TestWhatOpensNoBreaker:
             health.answered(issuer, now=NOW)
 
         assert not IssuerHealth.objects.get(pk=issuer.pk).is_open
+
+    def test_an_answer_that_took_a_second_ends_the_failure_that_others_saw_meanwhile(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its worker has read that all was well; no answer before that second tells as much."""
+        health.answered(issuer, now=NOW)
+        row = site.errand(a_certificate(issuer=issuer))
+
+        def post(line: Line, der: bytes) -> bytes:
+            health.failed(issuer, now=site.clock(), error="no answer")
+            site.clock.forward(seconds=1)
+            return line.ca.answer(der, now=site.clock())
+
+        monkeypatch.setattr(Line, "post", post)
+        mine = enroll.claim(pk=row.pk, fence=row.fence, now=site.clock())
+        assert mine is not None
+        enroll.advance(mine, site.world)
+
+        assert IssuerHealth.objects.get(pk=issuer.pk).failures == 1  # of the certConf's
 
     def test_a_failure_before_the_ca_was_asked(self, site: Site, issuer: Issuer) -> None:
         site.secrets.secrets.pop(("ns1", issuer.trust_store_secret))
