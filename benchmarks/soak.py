@@ -63,7 +63,7 @@ def soak(up: Up, options: argparse.Namespace) -> bool:
         others = sum(states.values()) - states["READY"]
         shown = "  ".join(f"{name} {size:.0f}" for name, size in memory.items())
         print(f"{minutes:6.1f}{states['READY']:7}{others:7}  {shown}", flush=True)
-    waits = latencies(up)
+    waits = latencies(up, options.lifetime)
     print(json.dumps(waits))
     return verdict(samples, waits, expired)
 
@@ -97,9 +97,9 @@ def readiness(operator: Operator) -> Counter[str]:
     return found
 
 
-def latencies(up: Up) -> dict[str, float]:
+def latencies(up: Up, lifetime: int) -> dict[str, float]:
     """Ask the database how long renewals waited from being due to their first message."""
-    inside = [sys.executable, "-m", "benchmarks._soak"]
+    inside = [sys.executable, "-m", "benchmarks._soak", str(lifetime)]
     answer = subprocess.run(
         inside,
         env=up.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},

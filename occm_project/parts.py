@@ -93,7 +93,7 @@ def web_server(port: int, counters: Path) -> Part:
 
 def flower_server(port: int) -> Part:
     # It keeps the latest tasks in memory, and several run each second: by default 100,000.
-    words = ("flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=20000")
+    words = ("flower", "--address=127.0.0.1", f"--port={port}", "--max-tasks=5000")
     return Part(name="flower", command=(*CELERY, *words))
 
 
