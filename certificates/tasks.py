@@ -79,7 +79,7 @@ def deliver(enrollment: int, fence: int) -> None:
 
 @shared_task(name="certificates.scan_expiring")
 def scan_expiring() -> None:
-    """Open the errands of certificates whose time to renew has come (D12, D13)."""
+    """Open the errands of certificates whose time to renew has come."""
     clock = DatabaseClock()
     until = clock() + SCANNING
     while lifecycle.open_due_renewals(now=clock(), limit=SCAN) and clock() < until:
@@ -88,7 +88,7 @@ def scan_expiring() -> None:
 
 @shared_task(name="certificates.scan_secrets")
 def scan_secrets() -> None:
-    """Look at what lies in the secrets of certificates that are due for it (D5, drift)."""
+    """Look at what lies in the secrets of certificates that are due for it."""
     clock, secrets = DatabaseClock(), channel.secret_store()
     until = clock() + LOOKING
     while (now := clock()) < until and (claimed := watch.claim(now=now)) is not None:

@@ -124,7 +124,7 @@ def _may_ask(enrollment: Enrollment, *, now: datetime) -> bool:
 
 
 def _recreate_what_expired(enrollment: Enrollment, *, now: datetime) -> None:
-    """D13: an expired certificate signs no kur and is updated by none. A MANUAL one is left."""
+    """An expired certificate signs no kur and is updated by none. A MANUAL one is left."""
     certificate = enrollment.certificate
     automatic = certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
     expired = certificate.not_after is not None and certificate.not_after <= now

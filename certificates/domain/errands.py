@@ -165,7 +165,7 @@ def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:
 
 
 def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]:
-    """Return the changes that turn a renewal that cannot be into a recreation (D13)."""
+    """Return the changes that turn a renewal that cannot be into a recreation."""
     signer = _signer(enrollment.certificate, Kind.RECREATE)
     return {"kind": Kind.RECREATE, "signer": signer, "reason": reason}
 

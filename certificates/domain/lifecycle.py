@@ -39,7 +39,7 @@ AT_ONCE = (
     "repair_drift",
     *rules.CA_BUNDLE,
 )
-RECREATING = (*errands.ASKED_FOR, *errands.WRITTEN_AS)  # D15: these take effect by an ir
+RECREATING = (*errands.ASKED_FOR, *errands.WRITTEN_AS)  # these take effect by an ir
 FIELDS = (*FIXED, *AT_ONCE, *RECREATING)
 
 Kind, Priority = Enrollment.Kind, Enrollment.Priority
@@ -75,7 +75,7 @@ def register(*, now: datetime, **spec: Any) -> Certificate:
 def recreating(certificate: Certificate, **changes: Any) -> tuple[str, ...]:
     """Name the changes that mean asking the CA for a new certificate, to be said before saving.
 
-    None do for a MANUAL certificate: they take effect with its next renewal (D5).
+    None do for a MANUAL certificate: they take effect with its next renewal.
     """
     if certificate.creation_mode == Certificate.CreationMode.MANUAL:
         return ()
