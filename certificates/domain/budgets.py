@@ -74,18 +74,31 @@ class Room:
         return 1 << min(max(since, 0), RAMP)
 
     def _pay(self, whose: int | None, requests: int) -> bool:
-        """Charge requests to an issuer's pace, if that has not run too far ahead already."""
-        rate = settings.OCCM_ISSUER_REQUESTS_PER_SECOND
+        """Charge requests to an issuer's pace, where there is one and it has room."""
         health = self.health.get(whose)
-        if rate <= 0 or not isinstance(health, IssuerHealth):
+        if not isinstance(health, IssuerHealth) or settings.OCCM_ISSUER_REQUESTS_PER_SECOND <= 0:
             return True
-        cost = timedelta(seconds=requests / rate)
-        until = max(health.paced_until or self.now, self.now) + cost
-        if until > self.now + max(BURST, cost):
+        if not pay(health, requests, now=self.now):
             return False
-        health.paced_until, health.queued = until, self.queued.get(health.pk, 0)
+        health.queued = self.queued.get(health.pk, 0)
         self.charged[health.pk] = health
         return True
+
+
+def pay(health: IssuerHealth, requests: int, *, now: datetime) -> bool:
+    """Charge requests to an issuer's pace, if that has not run too far ahead already.
+
+    The row is held locked, and saved by the caller.
+    """
+    rate = settings.OCCM_ISSUER_REQUESTS_PER_SECOND
+    if rate <= 0:
+        return True
+    cost = timedelta(seconds=requests / rate)
+    until = max(health.paced_until or now, now) + cost
+    if until > now + max(BURST, cost):
+        return False
+    health.paced_until = until
+    return True
 
 
 def most() -> int:

@@ -15,7 +15,7 @@ from cryptography import x509
 from django.db import IntegrityError, transaction
 from structlog.contextvars import bound_contextvars
 
-from certificates.domain import failures
+from certificates.domain import budgets, failures
 from certificates.domain.conflicts import InUse, Settled
 from certificates.domain.world import MARGIN, Transport, World
 from certificates.models import Certificate, LeaseLost, MaybeIssued, Revocation
@@ -37,7 +37,6 @@ Reason = Revocation.Reason
 
 LEASE = timedelta(minutes=2)  # from the call to the first message
 AT_ONCE = 8  # revocations in flight at one CA, so that they never crowd out requests
-BATCH = 200
 ALREADY = frozenset({"certRevoked"})  # PKIFailureInfo, RFC 9810, 5.2.3
 FINAL = frozenset({"badCertId", "badRequest", "notAuthorized"})  # asking again would not help
 
@@ -99,6 +98,7 @@ def retry(revocation: Revocation, *, now: datetime) -> None:
             row.save(update_fields=("state", "closed_at", "outcome", "due_at"))
     except IntegrityError:
         raise Settled(f"{row}: a later revocation of the same certificate is open.") from None
+    IssuerHealth.objects.filter(pk=row.issuer_id, probe_at__gt=now).update(probe_at=now)
 
 
 @transaction.atomic
@@ -113,27 +113,28 @@ def withdraw(revocation: Revocation, *, now: datetime) -> None:
     row.save(update_fields=("state", "outcome", "closed_at", "due_at", "leased_until", "fence"))
 
 
+@transaction.atomic
 def take(*, now: datetime) -> list[tuple[int, int]]:
     """Lease the revocations whose turn it is, and return them with their fences, to be called.
 
-    A CA that does not answer is tried by one at a time.
+    A CA that does not answer is tried by one at a time, and while its breaker is open by none: they
+    stay as they are. Where requests have a pace, each takes its place in it.
     """
+    due = Revocation.objects.due(now=now)
     leased = Revocation.objects.open().filter(leased_until__gt=now).order_by()
     at_work = Counter(leased.values_list("issuer", flat=True))
-    silent = IssuerHealth.objects.filter(pk__in=at_work, failing_since__isnull=False)
-    full = {issuer for issuer, count in at_work.items() if count >= AT_ONCE}
-    full.update(silent.values_list("pk", flat=True))
-    due = Revocation.objects.due(now=now).exclude(issuer__in=full).order_by("due_at", "pk")
+    asked = IssuerHealth.objects.filter(pk__in=due.values("issuer")).exclude(probe_at__gt=now)
     taken = []
-    for pk, fence, issuer, failing_since in due.values_list(
-        "pk", "fence", "issuer", "issuer__health__failing_since"
-    )[:BATCH]:
-        if at_work[issuer] >= (1 if failing_since else AT_ONCE):
-            continue
-        mine = Revocation.objects.due(now=now).filter(pk=pk, fence=fence)
-        if mine.update(fence=fence + 1, leased_until=now + LEASE):
-            at_work[issuer] += 1
-            taken.append((pk, fence + 1))
+    for ca in asked.order_by("pk").select_for_update():
+        free = (1 if ca.failing_since else AT_ONCE) - at_work[ca.pk]
+        turns = due.filter(issuer=ca.pk).order_by("due_at", "pk").values_list("pk", "fence")
+        for pk, fence in turns[: max(free, 0)]:
+            if not budgets.pay(ca, 1, now=now):
+                break
+            mine = due.filter(pk=pk, fence=fence)
+            if mine.update(fence=fence + 1, leased_until=now + LEASE):
+                taken.append((pk, fence + 1))
+        ca.save(update_fields=["paced_until"])
     return taken
 
 

@@ -3,7 +3,8 @@
 Where there is an OCCM identity, it signs a general message: that changes nothing at the CA, and the
 answer passes every check that answers have to pass. Where there is none yet, the way to the CA is
 tried, TLS included, and nothing is asked. A trial is due while `test_due_at` is set; who takes it
-moves that on, so what is lost with a worker comes due again.
+moves that on, so what is lost with a worker comes due again. Somebody waits for it: it is sent
+whether or not the CA's breaker is open, and as one message more than its requests a second.
 """
 
 from collections.abc import Callable

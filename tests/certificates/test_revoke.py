@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 
-from certificates.domain import lifecycle, revoke, unseen
+from certificates.domain import dispatch, lifecycle, revoke, unseen
 from certificates.domain.conflicts import InUse, IssuerGone, Settled
 from certificates.models import Certificate, MaybeIssued, Revocation
 from cmp import format_name
@@ -239,7 +240,7 @@ class TestTaking:
         self, site: Site, issuer: Issuer
     ) -> None:
         IssuerHealth.objects.filter(pk=issuer.pk).update(failing_since=NOW)
-        for number in range(revoke.BATCH + 5):
+        for number in range(revoke.AT_ONCE + 5):
             to_be_revoked(issuer, serial_number=f"{number + 1:x}")
         site.clock.forward(seconds=1)
         assert len(revoke.take(now=site.clock())) == 1
@@ -247,6 +248,43 @@ class TestTaking:
         Revocation.objects.filter(pk=other.pk).update(due_at=site.clock())
 
         assert revoke.take(now=site.clock()) == [(other.pk, 1)]
+
+    def test_a_ca_that_is_left_alone_is_not_asked_and_no_try_is_counted(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        row = to_be_revoked(issuer, serial_number="a")
+        ill = {"failing_since": NOW, "probe_at": NOW + RETRY}
+        IssuerHealth.objects.filter(pk=issuer.pk).update(**ill)
+        kept = Revocation.objects.values().get()
+
+        assert revoke.take(now=NOW + RETRY / 2) == []
+        assert Revocation.objects.values().get() == kept
+        assert revoke.take(now=NOW + RETRY) == [(row.pk, 1)]
+
+    def test_what_the_operator_asks_for_is_tried_although_its_ca_is_left_alone(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        row = to_be_revoked(issuer, serial_number="a")
+        ill = {"failing_since": NOW, "probe_at": NOW + RETRY}
+        IssuerHealth.objects.filter(pk=issuer.pk).update(**ill)
+
+        revoke.retry(row, now=NOW)
+
+        assert revoke.take(now=NOW) == [(row.pk, 1)]
+
+    def test_requests_a_second_are_kept_to_and_certificates_wait_for_them(
+        self, issuer: Issuer, settings: LazySettings
+    ) -> None:
+        settings.OCCM_ISSUER_REQUESTS_PER_SECOND = 2
+        a_certificate(issuer=issuer)
+        for number in range(5):
+            to_be_revoked(issuer, serial_number=f"{number + 1:x}")
+
+        taken = [len(revoke.take(now=NOW + step * RETRY / 300)) for step in range(11)]
+
+        assert sum(taken) == 3  # at once, after half a second, and after one
+        assert dispatch.tick(now=NOW + timedelta(seconds=1)) == []
+        assert len(dispatch.tick(now=NOW + timedelta(seconds=1.5))) == 1
 
     def test_an_open_one_is_not_opened_twice(self, issuer: Issuer) -> None:
         first = to_be_revoked(issuer, serial_number="a")
