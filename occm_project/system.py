@@ -21,6 +21,7 @@ from certificates.domain.failures import FailureClass
 from certificates.models import Certificate
 from issuers.admin.pages import LIVE
 from issuers.domain.clock import DatabaseClock
+from issuers.models import SecretStoreHealth
 from occm_project import __version__, heartbeats
 from occm_project.collector import QUEUES
 from occm_project.health import migrations_to_come
@@ -119,6 +120,12 @@ def _queue(now: datetime) -> Finding:
 
 
 def _secret_store() -> Finding:
+    store = SecretStoreHealth.objects.filter(failing_since__isnull=False).first()
+    if store is not None:
+        says = f"Since {store.failing_since:%Y-%m-%d %H:%M:%S} UTC: {store.error}"
+        if store.probe_at is not None:
+            says += f" (next probe at {store.probe_at:%H:%M:%S} UTC)"
+        return Finding("Secret store", BAD, "fails", says)
     failing = sum(
         count
         for (_, failure_class), count in series.failing().items()

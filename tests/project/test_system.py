@@ -1,7 +1,7 @@
 """The system page: what works, what does not, and what to look at."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
@@ -11,7 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
-from issuers.models import IssuerHealth
+from issuers.models import IssuerHealth, SecretStoreHealth
 from occm_project import heartbeats, system
 from occm_project.collector import QUEUES
 from occm_project.models import Heartbeat
@@ -90,6 +90,18 @@ def test_a_secret_store_that_refuses_is_told() -> None:
     failing(error_code="SECRET_FORBIDDEN", error="secret ns1/nrf: we may not patch it")
 
     assert found("Secret store").word == "refuses"
+
+
+def test_a_secret_store_that_is_away_is_told_with_the_time_of_the_next_probe() -> None:
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    away = SecretStoreHealth.objects.create(failing_since=since, error="the API is away")
+
+    it = found("Secret store")
+    assert (it.word, it.says) == ("fails", "Since 2026-01-02 03:04:05 UTC: the API is away")
+
+    away.probe_at = since + timedelta(seconds=30)
+    away.save()
+    assert found("Secret store").says.endswith("is away (next probe at 03:04:35 UTC)")
 
 
 def test_an_issuer_that_fails_is_named() -> None:
