@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 from certificates.domain import budgets, failures
 from certificates.domain.conflicts import InUse, Settled
 from certificates.domain.world import MARGIN, Transport, World
-from certificates.models import Certificate, LeaseLost, MaybeIssued, Revocation
+from certificates.models import Certificate, Enrollment, LeaseLost, MaybeIssued, Revocation
 from cmp import (
     CmpError,
     Rejected,
@@ -261,10 +261,19 @@ def _close(
 
 
 def _refuse_in_use(row: Revocation) -> None:
-    """Raise InUse for a certificate that was delivered and not replaced."""
+    """Raise InUse for a certificate that was delivered and not replaced, or is about to be."""
     mine = Certificate.objects.filter(issuer=row.issuer, serial_number=row.serial_number)
     if (used := mine.only("name").first()) is not None:
         raise InUse(
             f"Serial number {row.serial_number} is that of {used}, which is in use: recreate it "
             "first, then its predecessor can be revoked."
         )
+    granted = Enrollment.objects.open().filter(issuer=row.issuer).exclude(certificate_der=b"")
+    wanted = ("certificate__name", "certificate_der")
+    for errand in granted.select_related("certificate").only(*wanted):
+        held = x509.load_der_x509_certificate(bytes(errand.certificate_der))
+        if f"{held.serial_number:x}" == row.serial_number:
+            raise InUse(
+                f"Serial number {row.serial_number} is that of the certificate that is on its way "
+                f"to the secrets of {errand.certificate}: wait for it, then recreate it first."
+            )

@@ -17,7 +17,7 @@ from issuers.domain import editing
 from issuers.domain.editing import IssuerInUse
 from issuers.models import Issuer, IssuerHealth
 from tests.factories import NOW, a_certificate
-from tests.fakes.faults import cut, recover
+from tests.fakes.faults import NotWriting, cut, recover
 from tests.fakes.site import Site
 
 pytestmark = pytest.mark.django_db
@@ -313,6 +313,15 @@ class TestWhatIsInUse:
         row.refresh_from_db()
         assert row.state == State.WITHDRAWN
         assert "in use" in row.outcome
+
+    def test_is_not_revoked_on_its_way_to_the_secret(self, site: Site, issuer: Issuer) -> None:
+        certificate = a_certificate(issuer=issuer)
+        site.secrets = NotWriting(site.secrets)
+        site.run()
+        held = bytes(site.errand(certificate).certificate_der)
+
+        with pytest.raises(InUse, match=certificate.name):
+            to_be_revoked(issuer, certificate_der=held)
 
 
 class TestWithdrawing:
