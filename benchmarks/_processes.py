@@ -32,11 +32,13 @@ def cpu_seconds() -> dict[str, float]:
 
 
 def megabytes() -> dict[str, float]:
-    """Return how much of the memory each part has is resident now."""
+    """Return how much of the memory each part has is resident now.
+
+    Without what processes share: PostgreSQL's buffers would count once for each connection.
+    """
     held: dict[str, float] = defaultdict(float)
     for pid, name in _parts().items():
-        fields = _stat(pid)
-        held[name] += int(fields[21]) * os.sysconf("SC_PAGESIZE") / 2**20 if fields else 0
+        held[name] += sum(map(int, re.findall(r"Rss(?:Anon|File):\s+(\d+) kB", _read(pid)))) / 1024
     return held
 
 
@@ -57,6 +59,13 @@ def _name(pid: int) -> str:
     except OSError:
         words = ""
     return next((name for sign, name in NAMES.items() if re.search(sign, words)), "other")
+
+
+def _read(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it is gone
+        return ""
 
 
 def _stat(pid: int) -> list[str]:

@@ -273,10 +273,16 @@ def _kept_key(row: Certificate) -> PrivateKey | None:
 
 def _write_again(row: Certificate, key: PrivateKey, now: datetime) -> None:
     """Open an errand that holds already what is to be written."""
-    errand = errands.new(row, Kind.REPAIR, "drift: written again", now)
-    errand.phase, errand.issued_fingerprint = Phase.ISSUED, row.fingerprint
-    errand.private_key = Sealed(keys.to_der(key))
-    errand.public_key_sha256 = keys.public_key_sha256(key)
-    errand.certificate_der, errand.chain_der = bytes(row.certificate_der), row.chain_der or []
-    errand.modifications = row.modifications
-    errand.save(force_insert=True)
+    errands.open_one(
+        row,
+        kind=Kind.REPAIR,
+        reason="drift: written again",
+        now=now,
+        phase=Phase.ISSUED,
+        issued_fingerprint=row.fingerprint,
+        private_key=Sealed(keys.to_der(key)),
+        public_key_sha256=keys.public_key_sha256(key),
+        certificate_der=bytes(row.certificate_der),
+        chain_der=row.chain_der or [],
+        modifications=row.modifications,
+    )

@@ -70,30 +70,30 @@ def open_one(
     kind: Enrollment.Kind,
     reason: str,
     now: datetime,
-    priority: int | None = None,
+    **known: Any,
 ) -> Enrollment:
-    """Open an enrollment, due at once, with everything it asks for frozen."""
+    """Open an enrollment, due at once, with everything it asks for frozen.
+
+    `known` are columns that are set from the start.
+    """
     row = new(certificate, kind, reason, now)
-    if priority is not None:
-        row.priority = priority
-    row.save(force_insert=True)
-    _tell_of([row])
-    return row
+    for name, value in known.items():
+        setattr(row, name, value)
+    return open_all([row])[0]
 
 
 def open_many(wanted: Iterable[tuple[Certificate, Enrollment.Kind, str]], *, now: datetime) -> int:
     """Open one for each certificate, of this kind and for this reason; return how many."""
-    rows = [new(certificate, kind, reason, now) for certificate, kind, reason in wanted]
+    return len(open_all([new(row, kind, reason, now) for row, kind, reason in wanted]))
+
+
+def open_all(rows: list[Enrollment]) -> list[Enrollment]:
+    """Save enrollments that are `new`, and log each once it is there."""
     opened = Enrollment.objects.bulk_create(rows)
-    _tell_of(opened)
-    return len(opened)
-
-
-def _tell_of(opened: list[Enrollment]) -> None:
-    """Log what is opened, once it is."""
     for row in opened:
         told = partial(log.info, "%s: opened: %s", row, row.reason, extra={"errand": row})
         transaction.on_commit(told)
+    return opened
 
 
 def emptied() -> dict[str, Any]:

@@ -62,7 +62,7 @@ def begin(
         if row.pk in parked:
             errand.request[PARKED] = _remembered(parked[row.pk])
         opened.append(errand)
-    return {one.certificate_id: one for one in Enrollment.objects.bulk_create(opened)}
+    return {one.certificate_id: one for one in errands.open_all(opened)}
 
 
 def unissued() -> QuerySet[Enrollment]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 import secretstore
 from certificates.domain import lifecycle, looks, noticing
@@ -90,13 +90,21 @@ class TestWithTheKeyIntact:
         ],
         ids=["certificate spoilt", "certificate gone", "chain gone", "chain emptied"],
     )
-    def test_certificate_and_chain_are_written_again(
-        self, site: Site, issuer: Issuer, certificate: Certificate, damage: Callable[[Site], None]
+    def test_certificate_and_chain_are_written_again(  # noqa: PLR0913, PLR0917 - fixtures
+        self,
+        site: Site,
+        issuer: Issuer,
+        certificate: Certificate,
+        damage: Callable[[Site], None],
+        caplog: pytest.LogCaptureFixture,
+        django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     ) -> None:
         before = dict(site.present(*WHERE).data)
         damage(site)
-        looked_at_twice(site)
+        with django_capture_on_commit_callbacks(execute=True):
+            looked_at_twice(site)
         assert kinds(certificate) == [Kind.CREATE, Kind.REPAIR]
+        assert "opened: drift: written again" in caplog.text
         site.run()
 
         assert site.present(*WHERE).data == before

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from certificates.domain import lifecycle, migrating, revoke
 from certificates.domain.conflicts import EnrollmentInProgress, StillReferred
@@ -40,6 +40,22 @@ pytestmark = pytest.mark.django_db
 Kind, Phase, Priority = Enrollment.Kind, Enrollment.Phase, Enrollment.Priority
 State = BulkMigration.State
 ALL = {"amf", "nrf", "smf"}
+
+
+def test_the_log_tells_of_each_errand_that_is_opened(  # noqa: PLR0913, PLR0917 - fixtures
+    site: Site,
+    source: Issuer,
+    destination: Issuer,
+    three: list[Certificate],
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    start(site, source, destination)
+    with caplog.at_level("INFO"), django_capture_on_commit_callbacks(execute=True):
+        progress.tick(now=site.clock())
+
+    told = [it.getMessage() for it in caplog.records if ": opened: " in it.getMessage()]
+    assert [it.partition(":")[0] for it in told] == sorted(one.name for one in three)
 
 
 class TestSuccess:
