@@ -1,5 +1,5 @@
-"""What a worker does beside its tasks: it gives signs of life, shows what it counts, and watches
-secrets.
+"""What a worker does beside its tasks: it gives signs of life, shows what it counts, watches
+secrets and gives back memory.
 
 Beat gives one sign, too: the file that a probe looks at.
 """
@@ -23,13 +23,13 @@ from django.conf import settings
 
 from occm_project import exporter
 from occm_project.heartbeats import Pulse, Runs
+from occm_project.memory import Trimmer
 from occm_project.watcher import Watcher
 
 WATCHING = "scan"  # the queue whose workers notice what others change in secrets
 
 _runs = Runs()
-_pulses: list[Pulse] = []
-_watchers: list[Watcher] = []
+_beside: list[Pulse | Trimmer | Watcher] = []  # threads, to be stopped in reverse
 
 
 @worker_init.connect
@@ -43,20 +43,17 @@ def show_metrics(**_: Any) -> None:
 def begin_pulse(sender: Any, **_: Any) -> None:
     """Tell, from now on, that there is a worker for these queues."""
     pulse = Pulse(sender.hostname, sender.app.amqp.queues.consume_from)
-    pulse.start()
-    _pulses.append(pulse)
+    _beside.extend((pulse, Trimmer()))
     if WATCHING in pulse.queues:
-        watcher = Watcher()
-        watcher.start()
-        _watchers.append(watcher)
+        _beside.append(Watcher())
+    for thread in _beside:
+        thread.start()
 
 
 @worker_shutdown.connect
 def end_pulse(**_: Any) -> None:
-    while _watchers:
-        _watchers.pop().stop()
-    while _pulses:
-        _pulses.pop().stop()
+    while _beside:
+        _beside.pop().stop()
 
 
 @heartbeat_sent.connect
