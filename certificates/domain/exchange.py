@@ -150,7 +150,7 @@ def _outgoing(
     now, before = world.clock(), tx.snapshot()
     try:
         message = tx.outgoing(now=now)
-    except CmpError:
+    except Exception:
         _note(enrollment, told, world)
         raise
     if message is None:
@@ -162,19 +162,28 @@ def _outgoing(
         "transaction_id": tx.id.hex(),
         "signer_fingerprint": enrollment.signer_fingerprint,
         "sent_at": enrollment.sent_at or now,
-        "asked_at": now,
     }
     to = None
     if enrollment.phase == Phase.NEW:
         to = Phase.EXCHANGE
         changes["private_key"] = enrollment.private_key
         changes["public_key_sha256"] = enrollment.public_key_sha256
-    until = now + timedelta(seconds=enrollment.ca.message_timeout_s) + MARGIN
+    patience = timedelta(seconds=enrollment.ca.message_timeout_s) + MARGIN
+
+    def write() -> None:
+        asked_at = world.clock()
+        enrollment.extend(asked_at + patience, to=to, **changes | {"asked_at": asked_at})
+
     try:
-        _persist(partial(enrollment.extend, until, to=to, **changes), enrollment, world)
+        if told:
+            _persist(write, enrollment, world)
+        else:
+            write()
     except Stopped:
         _note(enrollment, told, world)
         raise
+    if world.clock() - now > MARGIN:  # the database was away, and a CA refuses old messages
+        message = tx.resend(now=world.clock())
     if tx.state is State.REQUESTED:
         log.info("%s: asked in transaction %s", enrollment, enrollment.transaction_id)
     return message
@@ -239,10 +248,7 @@ def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
 
 
 def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) -> None:
-    """Write, though the database is away: what is in hand may not be had again.
-
-    It is repeated until the lease ends.
-    """
+    """Write with an answer in hand that cannot be had again: repeated until the lease ends."""
     while True:
         try:
             return write()
@@ -262,7 +268,7 @@ def _set_back(enrollment: Enrollment, error: CmpError, *, failed: bool, now: dat
         _refused(enrollment, error, recorded)
     elif enrollment.asked_at is not None:
         _unanswered(enrollment, error, recorded, now)
-    elif isinstance(error, Expired):
+    elif isinstance(error, Expired) and enrollment.sent_at is not None:
         begin_anew(enrollment, lost=str(error), **recorded)
     else:  # nothing was to go out
         enrollment.keep(**recorded)

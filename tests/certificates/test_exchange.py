@@ -11,7 +11,7 @@ from cmp.testing.behaviour import When
 from issuers.models import Issuer
 from tests.factories import NOW, a_certificate, an_identity
 from tests.fakes.faults import cut, recover, refusing, refusing_by_error
-from tests.fakes.site import Site
+from tests.fakes.site import Line, Site
 
 pytestmark = pytest.mark.django_db
 Phase = Enrollment.Phase
@@ -80,6 +80,28 @@ class TestPolling:
         site.clock.forward(seconds=30)
         site.run()
         assert site.readiness(certificate) == "READY"
+
+    def test_the_total_timeout_may_pass_before_anything_is_sent(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        open_line = Line.__enter__
+
+        def slow(line: Line) -> Line:
+            site.clock.forward(seconds=issuer.total_timeout_s)
+            return open_line(line)
+
+        monkeypatch.setattr(Line, "__enter__", slow)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.phase, row.error_code, row.tries) == (Phase.NEW, "CMP_TIMEOUT", 1)
+        monkeypatch.undo()
+
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert not MaybeIssued.objects.exists()
 
     def test_the_total_timeout_is_not_slept_past(self, site: Site, issuer: Issuer) -> None:
         ca = site.cas[issuer.pk]

@@ -236,6 +236,34 @@ class TestDatabaseAway:
         assert not MaybeIssued.objects.exists()
         assert site.cas[issuer.pk].count("ir") == 2
 
+    def test_no_message_leaves_on_a_lease_that_an_outage_has_used_up(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        message, back_at = timedelta(seconds=issuer.message_timeout_s), [NOW]
+        left = []
+
+        def post(line: Line, der: bytes) -> bytes:
+            leased_until = site.errand(certificate).leased_until
+            assert leased_until is not None
+            left.append(leased_until - site.clock() - message)
+            if len(left) == 1:
+                back_at[0] = site.clock() + message + RETRY - timedelta(seconds=1)
+            return line.ca.answer(der, now=site.clock())
+
+        def away(execute: Any, *details: Any) -> Any:
+            if site.clock() < back_at[0]:
+                raise OperationalError("the database system is shutting down")
+            return execute(*details)
+
+        monkeypatch.setattr(Line, "post", post)
+        with connection.execute_wrapper(away):
+            site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert len(left) == 2
+        assert all(margin >= MARGIN for margin in left), left
+
     def test_it_is_given_up_when_the_lease_ends(
         self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
