@@ -1,7 +1,7 @@
 """The conversation with a CA: one CMP transaction, taken up where the row says it stands.
 
-Every message's state is committed before the message leaves, and every answer before what follows
-from it. Whoever finds the row later knows from `state` whether a message may be out:
+Every message's state is committed before the message leaves, and what the answer before it told
+with it at the latest. Whoever finds the row later knows from `state` whether a message may be out:
 
     REQUESTED               the answer is lost: noted as maybe issued, begun anew with a new key
     POLLED, CONFIRMING      the step before is taken again: pollReq, certConf

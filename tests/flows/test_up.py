@@ -108,10 +108,22 @@ def secret(up: Up, it: dict[str, Any], output: str) -> Path:
     return up.data / "secrets" / str(namespace) / str(name) / str(key)
 
 
+def once_listening(url: str, *, within: float) -> requests.Response:
+    """Return the answer of what `up` starts, but does not wait for."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return requests.get(url, timeout=10)
+        except requests.ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 def test_pages_and_flower_are_there(up: Up) -> None:
     login = requests.get(f"{up.url}/admin/", timeout=10)
     style = re.search(r'href="(/static/[^"]+\.css[^"]*)"', login.text)
-    tasks = requests.get(f"{up.flower}/tasks", timeout=10)
+    tasks = once_listening(f"{up.flower}/tasks", within=60)
 
     assert login.status_code == 200
     assert style is not None
