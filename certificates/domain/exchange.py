@@ -150,7 +150,7 @@ def _outgoing(
     now, before = world.clock(), tx.snapshot()
     try:
         message = tx.outgoing(now=now)
-    except Exception:
+    except Exception:  # whatever it is, what the CA has answered is not lost with it
         _note(enrollment, told, world)
         raise
     if message is None:

@@ -1,6 +1,7 @@
 """One worker at a time, whoever stalls or loses the database; writes until they are done."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,17 @@ pytestmark = pytest.mark.django_db
 Phase = Enrollment.Phase
 RETRY = timedelta(seconds=30)
 STORE = timedelta(seconds=DEADLINE)
+
+
+def away(site: Site, *, until: list[datetime]) -> Callable[..., Any]:
+    """Return a wrapper of statements: there is no database before the moment that `until` holds."""
+
+    def run(execute: Callable[..., Any], *details: Any) -> Any:
+        if site.clock() < until[0]:
+            raise OperationalError("the database system is shutting down")
+        return execute(*details)
+
+    return run
 
 
 class TestSecretWrites:
@@ -223,13 +235,8 @@ class TestDatabaseAway:
                 back_at[0] = site.clock() + timedelta(seconds=5)
             return der
 
-        def away(execute: Any, *details: Any) -> Any:
-            if site.clock() < back_at[0]:
-                raise OperationalError("the database system is shutting down")
-            return execute(*details)
-
         monkeypatch.setattr(Line, "post", post_and_lose_the_database)
-        with connection.execute_wrapper(away):
+        with connection.execute_wrapper(away(site, until=back_at)):
             site.run()
 
         assert site.readiness(certificate) == "READY"
@@ -251,13 +258,8 @@ class TestDatabaseAway:
                 back_at[0] = site.clock() + message + RETRY - timedelta(seconds=1)
             return line.ca.answer(der, now=site.clock())
 
-        def away(execute: Any, *details: Any) -> Any:
-            if site.clock() < back_at[0]:
-                raise OperationalError("the database system is shutting down")
-            return execute(*details)
-
         monkeypatch.setattr(Line, "post", post)
-        with connection.execute_wrapper(away):
+        with connection.execute_wrapper(away(site, until=back_at)):
             site.run()
 
         assert site.readiness(certificate) == "READY"

@@ -53,6 +53,11 @@ def to_be_revoked(issuer: Issuer, **what: Any) -> Revocation:
     return revoke.open_one(issuer=issuer, **asked | what)
 
 
+def open_breaker(issuer: Issuer) -> None:
+    ill = {"failing_since": NOW, "probe_at": NOW + RETRY}
+    IssuerHealth.objects.filter(pk=issuer.pk).update(**ill)
+
+
 def serial_of(der: bytes) -> int:
     return x509.load_der_x509_certificate(der).serial_number
 
@@ -253,8 +258,7 @@ class TestTaking:
         self, site: Site, issuer: Issuer
     ) -> None:
         row = to_be_revoked(issuer, serial_number="a")
-        ill = {"failing_since": NOW, "probe_at": NOW + RETRY}
-        IssuerHealth.objects.filter(pk=issuer.pk).update(**ill)
+        open_breaker(issuer)
         kept = Revocation.objects.values().get()
 
         assert revoke.take(now=NOW + RETRY / 2) == []
@@ -265,8 +269,7 @@ class TestTaking:
         self, site: Site, issuer: Issuer
     ) -> None:
         row = to_be_revoked(issuer, serial_number="a")
-        ill = {"failing_since": NOW, "probe_at": NOW + RETRY}
-        IssuerHealth.objects.filter(pk=issuer.pk).update(**ill)
+        open_breaker(issuer)
 
         revoke.retry(row, now=NOW)
 
