@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Case, F, IntegerField, Value, When
 from django.db.models.functions import Coalesce
 
-from certificates.domain import failures
+from certificates.domain import errands, failures
 from certificates.models import Enrollment, EnrollmentQuerySet
 from cmp import TransportError
 from issuers.domain import health
@@ -98,6 +98,12 @@ def ca_failed(
         _count_for_migrations(enrollment, error, now=now)
 
 
+def not_probed(enrollment: Enrollment, *, now: datetime) -> None:
+    """Have the next tick send another probe if this was one: it has come to ask nothing."""
+    sent = IssuerHealth.objects.filter(pk=enrollment.ca.pk, probe=enrollment.pk)
+    sent.filter(probe_at__isnull=False).update(probe_at=now)
+
+
 def note_store(enrollment: Enrollment, error: Exception | None, *, now: datetime) -> None:
     """Note how the secret store did while an enrollment was worked on.
 
@@ -118,14 +124,17 @@ def note_store(enrollment: Enrollment, error: Exception | None, *, now: datetime
 
 
 def _count_for_migrations(probe: Enrollment, error: TransportError, *, now: datetime) -> None:
-    """All that is under way to this issuer in a migration has failed with its probe."""
+    """What is under way to this issuer in a migration has failed with its probe.
+
+    Not so what the CA has asked patience for: it may be about to grant it.
+    """
     begun = Enrollment.objects.due(now=now).filter(
         issuer=probe.issuer,
         kind=Enrollment.Kind.MIGRATE,
         phase__in=(Phase.NEW, Phase.EXCHANGE),
         waiting_for="",
     )
-    begun.exclude(pk=probe.pk).update(
+    begun.exclude(state__in=errands.POLLING).exclude(pk=probe.pk).update(
         tries=F("tries") + 1,
         error_code=error.code,
         error=str(error),

@@ -19,7 +19,7 @@ from django.db.models.functions import RowNumber
 from certificates.domain import breakers, budgets, identity
 from certificates.domain.breakers import WRITING, Breakers
 from certificates.domain.budgets import KEYS, Room
-from certificates.domain.errands import signed_by_identity
+from certificates.domain.errands import POLLING, signed_by_identity
 from certificates.models import Enrollment, EnrollmentQuerySet
 from cmp import State
 from issuers.models import Breaker
@@ -30,7 +30,6 @@ CALL = timedelta(seconds=10)  # how long a wake-up may be on its way before it i
 CALL_AGAIN = timedelta(seconds=60)  # nobody came at first: workers are away, or busy
 STALLED = timedelta(seconds=5)  # a message out for longer makes its issuer suspect
 CONFIRM_NEXT = (State.GRANTED, State.CONFIRMING, State.REFUSING)
-POLL_NEXT = (State.WAITING, State.POLLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def _in_turn(due: EnrollmentQuerySet) -> dict[int | None, list[_Due]]:
     writing = Q(phase__in=WRITING)
     rank = Case(
         When(writing | Q(state__in=CONFIRM_NEXT), then=Value(0)),
-        When(state__in=POLL_NEXT, then=Value(1)),
+        When(state__in=POLLING, then=Value(1)),
         default=Value(2),
         output_field=IntegerField(),
     )
@@ -204,7 +203,7 @@ def _task(row: _Due, queue: str) -> str:
         return "certificates.deliver"
     if queue == "keys":
         return "certificates.make_key"
-    if row.state in POLL_NEXT:
+    if row.state in POLLING:
         return "certificates.poll"
     if row.kind == Kind.MIGRATE:
         return "migrations_bulk.migrate_certificate"

@@ -78,10 +78,11 @@ def _tell(enrollment: Enrollment) -> None:
     elif enrollment.due_at is None:
         log.info("%s: stopped", enrollment)
     elif enrollment.error_code:
+        polled = enrollment.state in errands.POLLING
         log.warning(
-            "%s: try %d failed, next at %s: %s: %s",
+            "%s: %s failed, next at %s: %s: %s",
             enrollment,
-            enrollment.tries,
+            "a poll" if polled else f"try {enrollment.tries}",
             enrollment.due_at,
             enrollment.error_code,
             enrollment.error,

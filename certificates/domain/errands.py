@@ -5,7 +5,7 @@ Rows only. Whoever calls holds the certificate's row locked, or the enrollment's
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.db.models import F, Q
 from certificates.domain.places import identity_keys
 from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, MaybeIssued
+from cmp import State
 from issuers.models import Issuer
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,9 @@ PRIORITIES = {
     Kind.MIGRATE: Enrollment.Priority.BULK,
     Kind.REPAIR: Enrollment.Priority.BULK,
 }
+
+POLLING = (State.WAITING, State.POLLED)  # the CA has asked for patience
+SUPERSEDED = "SUPERSEDED"  # the error code of what gave way; it is no failure
 
 
 def open_one(
@@ -136,7 +140,7 @@ def supersede(enrollment: Enrollment, *, reason: str, now: datetime) -> None:
     note_maybe_issued(enrollment, reason=reason)
     changes = emptied() | closed(now=now) | {"phase": Phase.ABANDONED, "fence": F("fence") + 1}
     Enrollment.objects.filter(pk=enrollment.pk).update(
-        **changes, waiting_for="", error=f"superseded: {reason}", error_code="SUPERSEDED"
+        **changes, waiting_for="", error=f"superseded: {reason}", error_code=SUPERSEDED
     )
     told = partial(log.info, "%s: abandoned: %s", enrollment, reason, extra={"errand": enrollment})
     transaction.on_commit(told)
@@ -168,6 +172,13 @@ def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]
     """Return the changes that turn a renewal that cannot be into a recreation."""
     signer = _signer(enrollment.certificate, Kind.RECREATE)
     return {"kind": Kind.RECREATE, "signer": signer, "reason": reason}
+
+
+def is_polled(enrollment: Enrollment, *, now: datetime) -> bool:
+    """Say whether the CA has asked for patience, and the total timeout has not passed."""
+    if enrollment.state not in POLLING or enrollment.sent_at is None:
+        return False
+    return now < enrollment.sent_at + timedelta(seconds=enrollment.ca.total_timeout_s)
 
 
 def signed_by_identity() -> Q:

@@ -263,13 +263,16 @@ def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) ->
 
 def _set_back(enrollment: Enrollment, error: CmpError, *, failed: bool, now: datetime) -> None:
     """Record a failure, and leave the row where the next try is to begin."""
-    recorded = failures.recorded(enrollment, error, now=now)
+    unanswered = enrollment.asked_at is not None
+    expired = isinstance(error, Expired) and enrollment.sent_at is not None and not unanswered
+    recorded = failures.recorded(enrollment, error, now=now, ended=failed or expired)
     if failed:
         _refused(enrollment, error, recorded)
-    elif enrollment.asked_at is not None:
+    elif unanswered:
         _unanswered(enrollment, error, recorded, now)
-    elif isinstance(error, Expired) and enrollment.sent_at is not None:
+    elif expired:
         begin_anew(enrollment, lost=str(error), **recorded)
+        breakers.not_probed(enrollment, now=now)
     else:  # nothing was to go out
         enrollment.keep(**recorded)
 

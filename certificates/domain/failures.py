@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import TextChoices
 
 from certificates import metrics
+from certificates.domain import errands
 from certificates.fields import Undecryptable
 from certificates.models import Enrollment, Revocation
 from cmp import BadHttp, CmpError, Rejected
@@ -49,7 +50,7 @@ ANTICIPATED: Final = (CmpError, SecretStoreError, ConfigurationError, Undecrypta
 
 def failure_class(code: str) -> FailureClass | None:
     """Return the class of a recorded error code; None when nothing failed."""
-    if not code or code == "SUPERSEDED":
+    if not code or code == errands.SUPERSEDED:
         return None
     if code in CLASSES:
         return CLASSES[code]
@@ -63,9 +64,18 @@ def patience(error: Exception) -> timedelta:
     return least if asked is None else max(least, min(asked, LONGEST_PATIENCE))
 
 
-def recorded(enrollment: Enrollment, error: Exception, *, now: datetime) -> dict[str, Any]:
-    """Return the changes that remember a failure, release the row and plan its next try."""
+def recorded(
+    enrollment: Enrollment, error: Exception, *, now: datetime, ended: bool = False
+) -> dict[str, Any]:
+    """Return the changes that remember a failure, release the row and plan its next try.
+
+    The tries of a migration are limited, so there a poll that fails is none: the CA may be about to
+    grant what it asked patience for, unless the transaction has `ended`.
+    """
     changes = remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
+    limited = enrollment.kind == Enrollment.Kind.MIGRATE
+    if limited and not ended and errands.is_polled(enrollment, now=now):
+        changes["tries"] = enrollment.tries
     return changes | {"setbacks": _with(enrollment.setbacks, changes, now)}
 
 

@@ -70,6 +70,11 @@ def unissued() -> QuerySet[Enrollment]:
     return Enrollment.objects.open().filter(kind=Kind.MIGRATE, issued_fingerprint="")
 
 
+def unasked() -> QuerySet[Enrollment]:
+    """Match those of them that have sent nothing and failed at nothing yet."""
+    return unissued().filter(state="", sent_at=None, tries=0, due_at__isnull=False)
+
+
 def give_up_if_spent(enrollment: Enrollment, *, now: datetime) -> None:
     """Let the errand of a migration fail for good after so many tries. Raises LeaseLost.
 

@@ -23,7 +23,7 @@ State, ItemState, Phase = BulkMigration.State, MigrationItem.State, Enrollment.P
 
 BATCH: Final = 100  # certificates begun, or errands taken back, in one database transaction
 SETTLED: Final = 500  # items looked at in one
-AHEAD: Final = 10  # begun and untried, for each place the destination has: workers never wait
+AHEAD: Final = 10  # begun and unasked, for each place the destination has: workers never wait
 UNSETTLED: Final = (ItemState.BEGUN, ItemState.ISSUED)
 DELETED = "The certificate was deleted."
 
@@ -188,8 +188,8 @@ def _next_wave(migration: BulkMigration, *, now: datetime) -> None:
 def _begin(migration: BulkMigration, *, now: datetime) -> int:
     """Begin with items whose turn it is, as many as there is room for; return how many."""
     room = AHEAD * settings.OCCM_ISSUER_REQUESTS_IN_FLIGHT
-    untried = migration.items.filter(state=ItemState.BEGUN, enrollment__tries=0)
-    room -= untried.aggregate(count=Count("pk"))["count"]
+    unasked = migration.items.filter(state=ItemState.BEGUN, enrollment__in=migrating.unasked())
+    room -= unasked.aggregate(count=Count("pk"))["count"]
     if room <= 0:
         return 0
     items = list(_in_turn(migration, now=now)[: min(room, BATCH)])

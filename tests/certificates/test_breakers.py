@@ -173,6 +173,23 @@ class TestAnIssuerThatDoesNotAnswer:
 
         assert changed(before) == []
 
+    def test_is_probed_again_at_once_when_a_probe_had_nothing_to_ask(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        """The total timeout of what the CA has asked patience for passes while it is away."""
+        site.cas[issuer.pk].polls = 10
+        for _ in range(health.FAILURES + 4):
+            a_certificate(issuer=issuer)
+        site.run()
+        cut(site, issuer)
+        pass_time(site, 300)
+        assert IssuerHealth.objects.get(pk=issuer.pk).is_open
+        assert Enrollment.objects.open().filter(state="waiting").count() > 2
+
+        pass_time(site, 30, step=1)
+
+        assert not Enrollment.objects.open().filter(state="waiting").exists()
+
     @pytest.mark.parametrize("phase", [Phase.NEW, Phase.EXCHANGE])
     def test_an_operators_retry_is_a_probe_at_once(
         self, site: Site, silent: Issuer, phase: str
