@@ -123,7 +123,7 @@ class MigrationItemQuerySet(models.QuerySet["MigrationItem"]):
 class MigrationItem(models.Model):
     """A certificate's part in a migration.
 
-    PENDING → BEGUN → ISSUED → DONE
+    PENDING ⇄ BEGUN → ISSUED → DONE       (back: paused before the destination was asked)
        ╰────────┴───────┴→ FAILED | STOPPED | SKIPPED
     """
 

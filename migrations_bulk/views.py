@@ -103,7 +103,7 @@ class BulkMigrationViewSet(
     @extend_schema(request=None, responses=BEGUN)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
-        """Begin with no further certificate; what has begun goes on."""
+        """Ask for no further certificate; what the destination was asked for goes on."""
         migrate.pause(self.get_object(), now=database_time())
         return self._answer(self.get_object(), 202)
 

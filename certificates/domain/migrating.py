@@ -7,6 +7,7 @@ new certificate is written: `deliver` switches them.
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -99,16 +100,32 @@ def give_up(pks: Iterable[int], *, now: datetime, reason: str) -> int:
     return sum(1 for one in rows if _end_locked(one, Phase.ABANDONED, now, **told))
 
 
+def hand_back(pks: Iterable[int], *, now: datetime, reason: str) -> list[int]:
+    """Take back, as if they had never been, the errands that are unasked still; return which."""
+    told = {"error": f"superseded: {reason}", "error_code": errands.SUPERSEDED}
+    rows = _free(unasked().filter(pk__in=pks), now=now)
+    abandoned = partial(_end_locked, phase=Phase.ABANDONED, now=now, among=unasked(), **told)
+    return [one.pk for one in rows if abandoned(one)]
+
+
 def _free(rows: QuerySet[Enrollment], *, now: datetime) -> QuerySet[Enrollment]:
     idle = Q(leased_until=None) | Q(leased_until__lte=now)
     return rows.filter(idle).order_by("pk")
 
 
-def _end_locked(found: Enrollment, phase: Enrollment.Phase, now: datetime, **told: Any) -> bool:
-    """End one that nobody is at, if that still holds once it is locked."""
+def _end_locked(
+    found: Enrollment,
+    phase: Enrollment.Phase,
+    now: datetime,
+    *,
+    among: QuerySet[Enrollment] | None = None,
+    **told: Any,
+) -> bool:
+    """End one that nobody is at, if that and being `among` these still holds once it is locked."""
+    rows = unissued() if among is None else among
     with transaction.atomic():
         Certificate.objects.select_for_update().filter(pk=found.certificate_id).first()
-        locked = _free(unissued().filter(pk=found.pk), now=now).select_for_update(of=("self",))
+        locked = _free(rows.filter(pk=found.pk), now=now).select_for_update(of=("self",))
         one = locked.select_related("certificate").first()
         if one is None:
             return False

@@ -46,8 +46,8 @@ ACTIONS = (
         "pause",
         "Pause",
         "pause",
-        "The migration begins with no further certificate until you resume it. What has begun goes "
-        "on. No other migration can be started meanwhile.",
+        "The destination is asked for no further certificate until you resume the migration. What "
+        "it was asked for goes on. No other migration can be started meanwhile.",
         "The migration is paused.",
         frozenset({State.RUNNING, State.WAITING}),
         migrate.pause,

@@ -119,7 +119,7 @@ def roll_back(
 
 @transaction.atomic
 def pause(migration: BulkMigration, *, now: datetime) -> None:
-    """Begin with no further certificate; what has begun goes on."""
+    """Ask for no further certificate; what the destination was asked for goes on."""
     row = _locked(migration)
     if row.state not in {State.RUNNING, State.WAITING}:
         raise MigrationNotRunning(f"It cannot be paused: it is {row.state}.")

@@ -38,17 +38,18 @@ def tick(*, now: datetime) -> bool:
         if migration is None:  # or another tick has it
             return full
         _stop_at_failures(migration, now=now)
-        _take_back(migration, now=now)
-        begun = 0
+        moved = _take_back(migration, now=now)
         if migration.state == State.WAITING:
             _wait(migration, now=now)
         if migration.state == State.RUNNING:
             _next_wave(migration, now=now)
         if migration.state == State.RUNNING:
-            begun = _begin(migration, now=now)
+            moved += _begin(migration, now=now)
+        if migration.state == State.PAUSED:
+            moved += _hand_back(migration, now=now)
         if not migration.items.unfinished().exists():
             migrate.end(migration, now=now)
-    return full or begun == BATCH
+    return full or moved >= BATCH
 
 
 @transaction.atomic
@@ -140,14 +141,36 @@ def _stop_at_failures(migration: BulkMigration, *, now: datetime) -> None:
         migration.refresh_from_db()
 
 
-def _take_back(migration: BulkMigration, *, now: datetime) -> None:
-    """Give up what the operator stopped: single certificates, or all of a migration."""
+def _take_back(migration: BulkMigration, *, now: datetime) -> int:
+    """Give up what the operator stopped: single certificates, or all of a migration.
+
+    Those that have sent nothing go first, before a worker takes them up.
+    """
     begun = migration.items.filter(state=ItemState.BEGUN)
     if migration.state != State.STOPPING:
         begun = begun.filter(Q(enrollment__due_at=None))
-    pks = begun.order_by("pk").values_list("enrollment", flat=True)[:BATCH]
+    unsent_first = begun.order_by(F("enrollment__sent_at").asc(nulls_first=True), "pk")
+    pks = unsent_first.values_list("enrollment", flat=True)[:BATCH]
     reason = migration.reason or "Its migration was stopped by the operator."
-    migrating.give_up((pk for pk in list(pks) if pk is not None), now=now, reason=reason)
+    return migrating.give_up((pk for pk in list(pks) if pk is not None), now=now, reason=reason)
+
+
+def _hand_back(migration: BulkMigration, *, now: datetime) -> int:
+    """Let what was begun wait for its turn again where the destination was not asked yet."""
+    begun = migration.items.filter(state=ItemState.BEGUN)
+    unasked = begun.filter(enrollment__in=migrating.unasked()).order_by("pk")
+    pks = unasked.values_list("enrollment", flat=True)[:BATCH]
+    reason = "its migration was paused before its turn"
+    back = migrating.hand_back((pk for pk in list(pks) if pk is not None), now=now, reason=reason)
+    begun.filter(enrollment__in=back).update(
+        state=ItemState.PENDING,
+        enrollment=None,
+        begun_at=None,
+        old_serial_number="",
+        old_not_after=None,
+        old_certificate_der=b"",
+    )
+    return len(back)
 
 
 def _wait(migration: BulkMigration, *, now: datetime) -> None:
