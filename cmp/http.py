@@ -145,9 +145,9 @@ class _Answer:
     @classmethod
     def read(cls, response: Response, url: SplitResult) -> Self:
         raw = cast("HTTPResponse", response.raw)
-        content = b""
+        content, room = b"", bytearray(MAX_ANSWER + 1)  # `read` heeds no limit in a chunk of -1
         try:
-            content = raw.read(MAX_ANSWER + 1)
+            content = bytes(room[: raw.readinto(room)])
             if len(content) <= MAX_ANSWER and raw.length:
                 raise IncompleteRead(content, raw.length)
         except (HTTPException, OSError):

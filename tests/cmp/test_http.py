@@ -411,6 +411,25 @@ def test_an_endless_answer_is_refused_while_it_comes(start: Start, speak: Speak)
         speak(ca.url()).post(MESSAGE)
 
 
+def test_a_chunk_size_below_zero_does_not_lift_the_limit(start: Start, speak: Speak) -> None:
+    chunks = 64
+    said: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.listen()
+        peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + PKIXCMP + b"\r\n-1\r\n")
+        while len(said) < chunks:
+            peer.say(b"0" * MAX_ANSWER)
+            said.append(MAX_ANSWER)
+
+    ca = start(script)
+
+    with pytest.raises(NoAnswer):
+        speak(ca.url()).post(MESSAGE)
+
+    assert len(said) < chunks / 2  # sockets hold some, too
+
+
 @pytest.mark.field_note(41)
 def test_html_is_reported_with_status_and_the_beginning_of_its_text_in_one_line(
     start: Start, speak: Speak
