@@ -1,4 +1,4 @@
-"""A binary column that is encrypted at rest, and the value it holds.
+"""Columns of our own: text that is cut to fit, and bytes that are encrypted at rest.
 
 Keys come from the setting OCCM_FIELD_KEYS: the first encrypts, all decrypt. A ciphertext names its
 key, so that an operator can count what still needs the old one. Nothing is decrypted before
@@ -19,6 +19,7 @@ from django.db.models.expressions import Expression
 from django.db.models.lookups import Lookup
 
 SEPARATOR: Final = b":"
+ELLIPSIS: Final = "…"
 
 
 class Undecryptable(ImproperlyConfigured):
@@ -57,6 +58,24 @@ class Sealed:
 
     def __reduce__(self) -> Any:
         return (_unpickled, (self.token,))
+
+
+class FittingCharField(models.CharField[str, str]):
+    """Keeps of a text what there is room for, and says by an ellipsis that there was more.
+
+    For words that CAs, clusters and lists of ours put together: PostgreSQL refuses a row for one
+    character too many, and all that it says with it. To the database it is a CharField.
+    """
+
+    def get_prep_value(self, value: Any) -> Any:
+        text, limit = super().get_prep_value(value), self.max_length
+        if isinstance(text, str) and limit is not None and len(text) > limit:
+            return text[: limit - 1] + ELLIPSIS
+        return text
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
 
 
 class EncryptedBinaryField(models.BinaryField[Sealed, Sealed]):

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from certificates import validators
+from certificates.fields import FittingCharField
 from certificates.models.enrollment import LeaseLost, held_while_open, over
 from issuers.models import Issuer
 from issuers.validators import distinguished_name
@@ -67,7 +68,7 @@ class Revocation(models.Model):
     outcome = models.TextField(blank=True)  # how it ended, in a sentence
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
-    fail_info = models.CharField(max_length=400, blank=True)
+    fail_info = FittingCharField(max_length=400, blank=True)
     first_failed_at = models.DateTimeField(null=True, blank=True)
     last_failed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

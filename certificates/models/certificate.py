@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Case, Q, Value, When
 
 from certificates import validators
+from certificates.fields import FittingCharField
 from issuers.models import Issuer
 from issuers.validators import namespace, object_name, secret_key, secret_name
 
@@ -238,7 +239,7 @@ class Output(models.Model):
     namespace = models.CharField(max_length=63)
     secret = models.CharField(max_length=253)
     key = models.CharField(max_length=253)
-    version = models.CharField(max_length=64, blank=True)  # of the secret, last written or seen
+    version = FittingCharField(max_length=64, blank=True)  # of the secret, last written or seen
 
     class Meta:
         constraints = [

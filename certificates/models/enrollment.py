@@ -10,7 +10,7 @@ from django.db import models, transaction
 from django.db.models import F, Q, Subquery, Value
 from django.db.models.deletion import Collector, ProtectedError
 
-from certificates.fields import EncryptedBinaryField
+from certificates.fields import EncryptedBinaryField, FittingCharField
 from certificates.models.certificate import Certificate
 from issuers import statements
 from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
@@ -177,7 +177,7 @@ class Enrollment(models.Model):
     issuer = models.ForeignKey(Issuer, held_while_open, null=True, related_name="enrollments")
     issuer_name = models.CharField(max_length=63)
     kind = models.CharField(max_length=8, choices=Kind)
-    reason = models.CharField(max_length=300)  # why it was opened, for the history
+    reason = FittingCharField(max_length=300)  # why it was opened, for the history
     phase = models.CharField(max_length=10, choices=Phase, default=Phase.NEW)
     priority = models.PositiveSmallIntegerField(choices=Priority, default=Priority.CREATE)
     needed_by = models.DateTimeField(null=True, blank=True)  # notAfter of what it replaces
@@ -208,10 +208,10 @@ class Enrollment(models.Model):
     issued_at = models.DateTimeField(null=True, blank=True)  # the certificate is held since
 
     # What operators see
-    waiting_for = models.CharField(max_length=300, blank=True)  # a condition, not a failure
+    waiting_for = FittingCharField(max_length=300, blank=True)  # a condition, not a failure
     error_code = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
-    fail_info = models.CharField(max_length=400, blank=True)  # the CA's, by RFC 9810's bit names
+    fail_info = FittingCharField(max_length=400, blank=True)  # the CA's, by RFC 9810's bit names
     first_failed_at = models.DateTimeField(null=True, blank=True)
     last_failed_at = models.DateTimeField(null=True, blank=True)
     setbacks = models.JSONField(default=list, blank=True)  # what failed, equal ones as one

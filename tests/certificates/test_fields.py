@@ -96,3 +96,13 @@ def test_secrets_cannot_be_searched() -> None:
 def test_only_sealed_values_are_stored() -> None:
     with pytest.raises(TypeError, match="takes a Sealed"):
         an_enrollment(private_key=SECRET)
+
+
+def test_words_are_cut_to_the_room_there_is() -> None:
+    row = an_enrollment(reason="x" * 301, waiting_for="y" * 300)
+    row.keep(fail_info="z" * 500)
+
+    row.refresh_from_db()
+    assert row.reason == "x" * 299 + "…"
+    assert row.waiting_for == "y" * 300
+    assert row.fail_info == "z" * 399 + "…"
