@@ -218,12 +218,26 @@ def _migrations() -> Iterator[Metric]:
         "When a certificate could not be moved, and why; the latest thousand.",
         labels=(*migrations.Failure._fields[:4], "class", "code", "fail_info", "error"),
     )
+    whose = migrations.LeftBehind._fields[:3]
+    behind = _family(
+        "migration_left_behind",
+        "Certificates that could not be moved and are at the source still; none, no series.",
+        labels=whose,
+    )
+    latest = _family(
+        "migration_last_failure_timestamp_seconds",
+        "When the latest of those left behind could not be moved.",
+        labels=whose,
+    )
     for *labels, number in migrations.items():
         items.add_metric(labels, number)
+    for *labels, number, failed_at in migrations.left_behind():
+        behind.add_metric(labels, number)
+        latest.add_metric(labels, failed_at.timestamp())
     for *values, at in migrations.failures():
         if at is not None:
             failed.add_metric(values, at.timestamp())
-    yield from (items, failed)
+    yield from (items, behind, latest, failed)
 
 
 def _processes(now: datetime) -> Iterator[Metric]:

@@ -1,14 +1,14 @@
 """What metrics tell of migrations: how far each is, and what it could not move.
 
 Read only, one query each. There are few migrations, but each may fail for all certificates:
-the latest failures are told, and all are counted.
+the latest failures are told one by one, and all are counted.
 """
 
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from django.db.models import Count
+from django.db.models import Count, F, Max
 
 from certificates.domain.failures import failure_class, in_short
 from migrations_bulk.models import MigrationItem
@@ -24,6 +24,16 @@ class Items(NamedTuple):
     source: str
     state: str
     number: int
+
+
+class LeftBehind(NamedTuple):
+    """How many a migration could not move that are at the source still, and the latest of them."""
+
+    migration: str
+    issuer: str
+    source: str
+    number: int
+    latest: datetime
 
 
 class Failure(NamedTuple):
@@ -47,6 +57,21 @@ def items() -> Iterator[Items]:
     )
     for migration, issuer, source, state, count in rows.annotate(count=Count("pk")):
         yield Items(str(migration), issuer, source, state, count)
+
+
+def left_behind() -> Iterator[LeftBehind]:
+    """Count what failed, by migration; not what was moved or deleted since."""
+    failed = MigrationItem.objects.filter(
+        state=MigrationItem.State.FAILED, certificate__issuer=F("migration__source")
+    )
+    rows = (
+        failed.exclude(settled_at=None)
+        .order_by()
+        .values_list("migration", "migration__destination_name", "migration__source_name")
+    )
+    counted = rows.annotate(count=Count("pk"), latest=Max("settled_at"))
+    for migration, issuer, source, count, latest in counted:
+        yield LeftBehind(str(migration), issuer, source, count, latest)
 
 
 def failures() -> Iterator[Failure]:

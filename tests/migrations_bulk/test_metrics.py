@@ -4,9 +4,10 @@ from datetime import timedelta
 
 from prometheus_client import generate_latest
 
+from certificates.domain import lifecycle
 from certificates.models import Certificate
 from issuers.models import Issuer
-from migrations_bulk.domain import series
+from migrations_bulk.domain import migrate, series
 from migrations_bulk.models import BulkMigration, MigrationItem
 from occm_project import collector
 from tests.fakes.faults import refusing
@@ -15,6 +16,7 @@ from tests.migrations_bulk.moving import finish, item, start
 from tests.project.metrics import Page
 
 FAILED = "occm_migration_failed_timestamp_seconds"
+LEFT, LATEST = "occm_migration_left_behind", "occm_migration_last_failure_timestamp_seconds"
 
 
 def scrape() -> Page:
@@ -40,6 +42,28 @@ def test_what_cannot_be_moved_is_told_with_its_reason_and_the_destination(
     settled_at = item(migration, three[0]).settled_at
     assert settled_at is not None
     assert page.value(FAILED, certificate="amf") == settled_at.timestamp()
+
+
+def test_what_is_left_behind_is_counted_until_another_migration_moves_it(
+    site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+) -> None:
+    refusing(site, destination)
+    migration = finish(site, start(site, source, destination))
+    page = scrape()
+    assert page.by(LEFT, "migration", "issuer", "source") == {(str(migration.pk), "CA2", "CA1"): 3}
+    latest = migration.items.latest("settled_at").settled_at
+    assert latest is not None
+    assert page.value(LATEST, migration=str(migration.pk)) == latest.timestamp()
+
+    lifecycle.delete(three[0], now=site.clock())
+    site.run()
+    assert scrape().values(LEFT) == [2]
+    site.cas[destination.pk].refuse = None
+    finish(site, migrate.retry_failed(migration, now=site.clock()))
+
+    page = scrape()
+    assert (page.values(LEFT), page.values(LATEST)) == ([], [])
+    assert page.value("occm_migration_items", state="FAILED") == 3  # the record stays
 
 
 def test_what_was_moved_is_counted_and_no_failure(

@@ -31,7 +31,10 @@ EXPIRY, RENEWAL, READINESS, FAILING = (
     )
 )
 DRIFTED = f'occm_certificate_drifted_timestamp_seconds{NF[:-1]},contested="true"}}'
-MOVING = "occm_migration_failed_timestamp_seconds"
+MIGRATION = '{migration="m",issuer="ca",source="old",instance="a"}'
+OTHER_ONE = MIGRATION.replace('"m"', '"n"')
+LEFT_BEHIND = "occm_migration_left_behind"
+LAST_FAILURE = "occm_migration_last_failure_timestamp_seconds"
 DISPATCH = 'occm_task_last_run_timestamp_seconds{task="certificates.dispatch"}'
 
 
@@ -79,8 +82,12 @@ CASES = {
     ),
     "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x70 2x100"}, 70, 80, 140),
     "OCCMMigrationFailures": Case(
-        {f"{MOVING}{{migration=\"m\",issuer=\"ca\",source=\"old\"}}": "_x4 300x60 stale"},
-        3, 30, 70,
+        # One by one they are moved by another migration.
+        {
+            f"{LEFT_BEHIND}{MIGRATION}": "_x4 3x30 1x30 stale",
+            f"{LAST_FAILURE}{MIGRATION}": "_x4 300x60 stale",
+        },
+        3, 50, 70,
     ),
     "OCCMSchedulerSilent": Case({DISPATCH: "0+60x5 300x10 900+60x20"}, 5, 12, 25),
     "OCCMWorkersMissing": Case({'occm_workers{queue="enroll"}': "1x5 0x10 1x10"}, 5, 10, 20),
@@ -92,6 +99,16 @@ CASES = {
 }  # fmt: skip
 # More ways to the same alert.
 MORE = [
+    (
+        "OCCMMigrationFailures",  # a day after the latest failure it is over
+        Case(
+            {
+                f"{LEFT_BEHIND}{MIGRATION}": "_x4 4000x2000",
+                f"{LAST_FAILURE}{MIGRATION}": "_x4 300x2000",
+            },
+            3, 1400, 1450,
+        ),
+    ),
     ("OCCMIdentityAtRisk", Case({failing(OCCM, "no"): "0x30 stale"}, 14, 25, 35)),
     (
         "OCCMIdentityAtRisk",
@@ -162,6 +179,38 @@ def test_a_failure_is_told_with_the_words_of_the_ca(tmp_path: Path) -> None:
         "input_series": [{"series": failing(NF, "the CA said <no>"), "values": "0x30"}],
         "alert_rule_test": [
             {"eval_time": "20m", "alertname": "OCCMProcedureFailing", "exp_alerts": [expected]}
+        ],
+    }
+
+    judged(tmp_path, [unit])
+
+
+def test_failures_of_migrations_are_told_by_how_many_are_left_behind(tmp_path: Path) -> None:
+    def alert(migration: str, count: int) -> dict[str, Any]:
+        told = {
+            "summary": f"{count} certificates could not be moved from old to ca.",
+            "description": f"Migration {migration}. They are at the source still, valid as before; "
+            "the panel Bulk Cert Migrations Error has the reasons.",
+            "runbook_url": "docs/runbooks/migration-failures.md",
+        }
+        labels = {"migration": migration, "issuer": "ca", "source": "old", "severity": "warning"}
+        return {"exp_labels": labels, "exp_annotations": told}
+
+    series = {
+        f"{LEFT_BEHIND}{MIGRATION}": "4000x30",
+        f"{LAST_FAILURE}{MIGRATION}": "0x30",
+        f"{LEFT_BEHIND}{OTHER_ONE}": "7x30",
+        f"{LAST_FAILURE}{OTHER_ONE}": "600x30",
+    }
+    unit = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [
+            {
+                "eval_time": "20m",
+                "alertname": "OCCMMigrationFailures",
+                "exp_alerts": [alert("m", 4000), alert("n", 7)],
+            }
         ],
     }
 
