@@ -100,11 +100,16 @@ def tick(*, now: datetime) -> Calls:
 
 
 def _let_wait(issuers: Iterable[int], *, now: datetime) -> None:
-    """Tell rows that nobody can sign for yet what they wait for; that is no failed try."""
+    """Tell rows that nobody can sign for yet what they wait for; that is no failed try.
+
+    What is locked is being woken: who waits for it here could wait for ever.
+    """
     new = Enrollment.objects.due(now=now).filter(signed_by_identity(), issuer__in=issuers)
     waiting = set(new.order_by().values_list("issuer_id", flat=True).distinct())
     for issuer, obstacle in identity.obstacles(waiting, now=now).items():
-        new.filter(issuer=issuer).update(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN)
+        free = new.filter(issuer=issuer).order_by().select_for_update(skip_locked=True)
+        rows = Enrollment.objects.filter(pk__in=free.values("pk"))
+        rows.update(waiting_for=obstacle, due_at=now + identity.LOOK_AGAIN)
 
 
 def _room(askable: Breakers, queued: dict[int, int], *, now: datetime) -> Room:

@@ -1,4 +1,4 @@
-"""Whoever registers, changes, deletes or renews at an issuer waits for who has its row."""
+"""Who waits for whose rows, and who for nobody."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from certificates.domain import lifecycle
+from certificates.domain import dispatch, lifecycle
 from certificates.models import Certificate, Enrollment
 from issuers.domain import editing
 from issuers.models import Issuer
@@ -48,3 +48,19 @@ def test_the_issuers_row_is_waited_for(act: Act) -> None:
     with meanwhile(lambda: Issuer.objects.select_for_update(no_key=True).get(pk=issuer.pk)):
         with pytest.raises(OperationalError, match="lock timeout"):
             act_at_once()
+
+
+def test_a_tick_waits_for_nobody_who_wakes_what_it_would_let_wait() -> None:
+    """Both change many rows, each in its own order: they could wait for each other for ever."""
+    issuer = an_issuer()
+    rows = [a_certificate(issuer=issuer).enrollments.get() for _ in range(3)]
+    Enrollment.objects.update(waiting_for="the OCCM certificate")
+
+    with meanwhile(lambda: Enrollment.objects.filter(pk=rows[1].pk).update(priority=10)):
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '200ms'")
+            dispatch.tick(now=NOW)
+
+    said = dict(Enrollment.objects.values_list("pk", "waiting_for"))
+    assert [row.pk for row in rows if "there is none" in said[row.pk]] == [rows[0].pk, rows[2].pk]
