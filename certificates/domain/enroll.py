@@ -48,7 +48,8 @@ def advance(enrollment: Enrollment, world: World) -> None:
             enrollment.keep(**failures.recorded(enrollment, error, now=world.clock()))
             breakers.note_store(enrollment, error, now=world.clock())
         except Stopped:
-            enrollment.keep(leased_until=None, due_at=None)
+            enrollment.keep(leased_until=None)  # the operator's `due_at` may be another already
+            enrollment.due_at = None
         migrating.give_up_if_spent(enrollment, now=world.clock())
     except LeaseLost:
         log.info("%s: taken over by another worker", enrollment)

@@ -181,6 +181,40 @@ class TestOneWorkerAtATime:
         assert site.readiness(certificate) == "READY"
         assert site.cas[issuer.pk].count("ir") == 2
 
+    def test_a_retry_right_after_a_stop_is_not_undone_by_the_worker_that_is_stopped(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(issuer=issuer)
+        pressed: list[bool] = []
+
+        def post(line: Line, der: bytes) -> bytes:
+            lifecycle.stop(certificate, now=site.clock())
+            return line.ca.answer(der, now=site.clock())
+
+        def press_retry(execute: Callable[..., Any], sql: str, *details: Any) -> Any:
+            found = execute(sql, *details)
+            if "due_at IS NOT NULL" in sql and "UPDATE" in sql and not pressed:
+                stopped = site.errand(certificate)
+                if stopped.state == State.REQUESTED and stopped.due_at is None:
+                    pressed.append(True)
+                    lifecycle.retry(certificate, now=site.clock())
+            return found
+
+        monkeypatch.setattr(Line, "post", post)
+        row = site.errand(certificate)
+        mine = enroll.claim(pk=row.pk, fence=row.fence, now=site.clock())
+        assert mine is not None
+        with connection.execute_wrapper(press_retry):
+            enroll.advance(mine, site.world)
+        monkeypatch.undo()
+        assert pressed
+        row.refresh_from_db()
+        assert (row.state, row.due_at, row.leased_until) == (State.GRANTED, site.clock(), None)
+
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+
     def test_a_delete_in_flight_stops_it_and_then_finishes(
         self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
