@@ -178,6 +178,12 @@ class EnrollmentSerializer(ErrandSerializer):
 class MaybeIssuedSerializer(serializers.ModelSerializer[MaybeIssued]):
     """A certificate that a CA may have issued although no answer reached us."""
 
+    refusals = serializers.IntegerField(
+        read_only=True,
+        help_text="How many requests were answered by an unauthenticated refusal: the last of them "
+        "is the one named here. 0 where an answer was lost.",
+    )
+
     class Meta:
         model = MaybeIssued
         fields = (
@@ -189,6 +195,7 @@ class MaybeIssuedSerializer(serializers.ModelSerializer[MaybeIssued]):
             "reason",
             "serial_number",
             "public_key_sha256",
+            "refusals",
             "revocation",
             "resolved_at",
             "resolution",

@@ -51,8 +51,8 @@ LONGEST_WAIT = timedelta(days=7)
 class Transaction:
     """Made by `begin` or `restore`.
 
-    `issued` is set once a certificate is granted, `refusal` once one was refused; `answers` are the
-    items of a genp. What is kept of messages is kept for the next one.
+    `issued` is set once a certificate is granted, `refusal` once one was refused, which is then
+    `unwanted`; `answers` are the items of a genp. What is kept of messages is for the next one.
     """
 
     request: Request
@@ -97,6 +97,11 @@ class Transaction:
     def deadline(self) -> datetime | None:
         """When the total timeout cuts the transaction; None once a certificate was granted."""
         return self.until if self.issued is None and self.refusal is None else None
+
+    @property
+    def refusal_was_told(self) -> bool:
+        """Whether a certConf has refused; without one the CA counts its certificate as good."""
+        return self.refusal is not None and self.awaited is PkiConf
 
     # What we say
 
@@ -255,11 +260,10 @@ class Transaction:
                 response, self.request, trust=self.trust, helpers=helpers, now=now
             )
         except Unacceptable as error:
-            self.refusal = error
+            self.refusal, self.unwanted = error, response.certificate
             if implicit or not (response.certificate or response.encrypted):
                 self._fail(body, error)  # nobody waits for a certConf
             self._move(State.REFUSING, body)
-            self.unwanted = response.certificate
         else:
             self._move(State.DONE if implicit else State.GRANTED, body)
             self.issued = issued

@@ -3,6 +3,7 @@
 Rows only. Whoever calls holds the certificate's row locked, or the enrollment's lease.
 """
 
+import base64
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, MaybeIssued
 from cmp import State
 from issuers.models import Issuer
+
+LONGEST_SERIAL = 40  # hexadecimal digits
 
 log = logging.getLogger(__name__)
 Kind, Phase, Signer = Enrollment.Kind, Enrollment.Phase, Enrollment.Signer
@@ -146,26 +149,44 @@ def supersede(enrollment: Enrollment, *, reason: str, now: datetime) -> None:
     transaction.on_commit(told)
 
 
-def note_maybe_issued(enrollment: Enrollment, *, reason: str) -> None:
-    """Record that the CA may hold a certificate of this transaction that nobody will use."""
+def note_maybe_issued(enrollment: Enrollment, *, reason: str, unproven: bool = False) -> None:
+    """Record that the CA may hold a certificate of this transaction that nobody will use.
+
+    Where somebody said no who may have been the CA it has hardly issued any: of such answers the
+    last is kept, and how many there were.
+    """
     if enrollment.sent_at is None:
         return
-    serial_number = ""
-    if enrollment.certificate_der:
-        issued = x509.load_der_x509_certificate(bytes(enrollment.certificate_der))
-        serial_number = f"{issued.serial_number:x}"
-    MaybeIssued.objects.get_or_create(
-        transaction_id=enrollment.transaction_id,
-        issuer_name=enrollment.issuer_name,
-        defaults={
-            "certificate_name": enrollment.certificate.name,
-            "sent_at": enrollment.sent_at,
-            "reason": reason,
-            "serial_number": serial_number,
-            "certificate_der": bytes(enrollment.certificate_der),
-            "public_key_sha256": enrollment.public_key_sha256,
-        },
+    issuer_name, transaction_id = enrollment.issuer_name, enrollment.transaction_id
+    facts: dict[str, Any] = {
+        "sent_at": enrollment.sent_at,
+        "reason": reason,
+        "public_key_sha256": enrollment.public_key_sha256,
+    }
+    mine = MaybeIssued.objects.filter(
+        certificate_name=enrollment.certificate.name, issuer_name=issuer_name
     )
+    counted = mine.filter(refusals__gt=0, resolved_at=None, revocation=None)
+    again = {"transaction_id": transaction_id, "refusals": F("refusals") + 1}
+    if unproven and counted.update(**facts | again):
+        return
+    facts |= {"certificate_name": enrollment.certificate.name, "refusals": int(unproven)}
+    MaybeIssued.objects.get_or_create(
+        transaction_id=transaction_id,
+        issuer_name=issuer_name,
+        defaults=facts | _received(enrollment),
+    )
+
+
+def _received(enrollment: Enrollment) -> dict[str, Any]:
+    """Return what is known of a certificate that was granted, or that was not acceptable."""
+    unwanted = base64.b64decode(enrollment.exchange.get("unwanted", ""))
+    der = bytes(enrollment.certificate_der) or unwanted
+    if not der:
+        return {}
+    serial_number = f"{x509.load_der_x509_certificate(der).serial_number:x}"
+    written = serial_number if len(serial_number) <= LONGEST_SERIAL else ""  # RFC 5280, 4.1.2.2
+    return {"certificate_der": der, "serial_number": written}
 
 
 def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]:

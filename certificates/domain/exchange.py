@@ -73,7 +73,7 @@ def converse(enrollment: Enrollment, world: World) -> bool:
         ) as ca:
             _talk(enrollment, tx, ca, world)
     except CmpError as error:
-        _set_back(enrollment, error, failed=tx.state is State.FAILED, now=world.clock())
+        _set_back(enrollment, error, tx, now=world.clock())
         return False
     if tx.state is State.DONE:
         return True
@@ -81,11 +81,16 @@ def converse(enrollment: Enrollment, world: World) -> bool:
     return False
 
 
-def begin_anew(enrollment: Enrollment, *, lost: str = "", **changes: Any) -> None:
-    """Give the transaction up; `lost` says why the CA may have issued what nobody will use."""
+def begin_anew(
+    enrollment: Enrollment, *, lost: str = "", unproven: bool = False, **changes: Any
+) -> None:
+    """Give the transaction up; `lost` says why the CA may have issued what nobody will use.
+
+    If `unproven`, somebody has said no who may have been the CA.
+    """
     with transaction.atomic():
         if lost:
-            errands.note_maybe_issued(enrollment, reason=lost)
+            errands.note_maybe_issued(enrollment, reason=lost, unproven=unproven)
         enrollment.move(Phase.NEW, **errands.forgotten() | changes)
 
 
@@ -157,7 +162,7 @@ def _outgoing(
         _note(enrollment, told, world)
         return None
     changes = told | {
-        "exchange": enrollment.exchange | {"now": tx.snapshot(), "before": before},
+        "exchange": _exchange(enrollment, tx) | {"before": before},
         "state": str(tx.state),
         "transaction_id": tx.id.hex(),
         "signer_fingerprint": enrollment.signer_fingerprint,
@@ -220,8 +225,18 @@ def _told(enrollment: Enrollment, tx: Transaction, *, now: datetime) -> dict[str
             "issued_at": now,
         }
         return granted | ended | failures.overcome()
-    exchange = enrollment.exchange | {"now": tx.snapshot()}
-    return {"exchange": exchange, "state": str(tx.state), "asked_at": None, **granted}
+    return granted | {
+        "exchange": _exchange(enrollment, tx),
+        "state": str(tx.state),
+        "asked_at": None,
+    }
+
+
+def _exchange(enrollment: Enrollment, tx: Transaction) -> dict[str, Any]:
+    """Return what the row is to know of a transaction now, and what certificate was refused."""
+    unwanted = {"unwanted": _base64(tx.unwanted)} if tx.unwanted is not None else {}
+    known: dict[str, Any] = enrollment.exchange
+    return known | {"now": tx.snapshot()} | unwanted
 
 
 def _note(enrollment: Enrollment, told: dict[str, Any], world: World) -> None:
@@ -261,13 +276,14 @@ def _persist(write: Callable[[], None], enrollment: Enrollment, world: World) ->
             world.pause(1.0)
 
 
-def _set_back(enrollment: Enrollment, error: CmpError, *, failed: bool, now: datetime) -> None:
+def _set_back(enrollment: Enrollment, error: CmpError, tx: Transaction, *, now: datetime) -> None:
     """Record a failure, and leave the row where the next try is to begin."""
-    unanswered = enrollment.asked_at is not None
+    failed, unanswered = tx.state is State.FAILED, enrollment.asked_at is not None
     expired = isinstance(error, Expired) and enrollment.sent_at is not None and not unanswered
     recorded = failures.recorded(enrollment, error, now=now, ended=failed or expired)
     if failed:
-        _refused(enrollment, error, recorded)
+        enrollment.exchange = _exchange(enrollment, tx)
+        _refused(enrollment, error, tx, recorded)
     elif unanswered:
         _unanswered(enrollment, error, recorded, now)
     elif expired:
@@ -292,10 +308,13 @@ def _unanswered(
         case State.CONFIRMING if not late:
             enrollment.keep(**recorded, **_as_before(enrollment, State.GRANTED))
         case _:
-            begin_anew(enrollment, lost=str(error), **recorded)
+            unproven = enrollment.state == State.REQUESTED and isinstance(error, Rejected)
+            begin_anew(enrollment, lost=str(error), unproven=unproven, **recorded)
 
 
-def _refused(enrollment: Enrollment, error: CmpError, recorded: dict[str, Any]) -> None:
+def _refused(
+    enrollment: Enrollment, error: CmpError, tx: Transaction, recorded: dict[str, Any]
+) -> None:
     """The CA said no, and proved that it was the CA; or it took note that we did."""
     changes = dict(recorded)
     automatic = enrollment.certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
@@ -303,8 +322,9 @@ def _refused(enrollment: Enrollment, error: CmpError, recorded: dict[str, Any]) 
     if enrollment.kind == Kind.RENEW and automatic and unknown:
         reason = f"the CA would not renew it: {', '.join(sorted(unknown))}"
         changes |= errands.recreating_instead(enrollment, reason=reason)
-    granted = bool(enrollment.certificate_der)  # else it has issued nothing, or took it back
-    begin_anew(enrollment, lost=str(error) if granted else "", **changes)
+    unwanted = tx.refusal is not None and not tx.refusal_was_told
+    live = unwanted or bool(enrollment.certificate_der)  # else nothing is issued, or taken back
+    begin_anew(enrollment, lost=str(error) if live else "", **changes)
 
 
 def _unsent() -> dict[str, Any]:

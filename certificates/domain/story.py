@@ -83,7 +83,9 @@ def _of(errand: Enrollment) -> Iterator[Event]:
 def _of_lost(lost: MaybeIssued) -> Iterator[Event]:
     about = f"maybe issued by {lost.issuer_name}"
     serial = f", serial number {lost.serial_number}" if lost.serial_number else ""
-    yield Event(lost.sent_at, about, f"transaction {lost.transaction_id}{serial}: {lost.reason}")
+    often = f" ({lost.refusals} times, this the last)" if lost.refusals > 1 else ""
+    text = f"transaction {lost.transaction_id}{serial}: {lost.reason}{often}"
+    yield Event(lost.sent_at, about, text)
     if lost.resolved_at is not None:
         yield Event(lost.resolved_at, about, f"dealt with: {lost.resolution}")
 

@@ -137,6 +137,8 @@ class MaybeIssued(models.Model):
     serial_number = models.CharField(max_length=42, blank=True)  # when it is known
     certificate_der = models.BinaryField(blank=True, default=b"")  # when it was received
     public_key_sha256 = models.CharField(max_length=64)
+    # How many requests somebody refused who may have been the CA; this is the last of them
+    refusals = models.PositiveIntegerField(default=0, db_default=0)
     revocation = models.ForeignKey(
         Revocation, models.SET_NULL, null=True, blank=True, related_name="maybe_issued"
     )

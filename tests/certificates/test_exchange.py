@@ -1,12 +1,13 @@
 """One transaction: polling, what becomes of messages without an answer, confirmation."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from certificates.domain import exchange
+from certificates.domain import exchange, unseen
 from certificates.models import Enrollment, MaybeIssued
-from cmp import State
+from cmp import NoAnswer, State
 from cmp.testing.behaviour import When
 from issuers.models import Issuer
 from tests.factories import NOW, a_certificate, an_identity
@@ -16,6 +17,10 @@ from tests.fakes.site import Line, Site
 pytestmark = pytest.mark.django_db
 Phase = Enrollment.Phase
 RETRY = timedelta(seconds=30)
+
+
+class Killed(BaseException):
+    """Like `kill -9`: nothing of ours catches it."""
 
 
 class TestPolling:
@@ -207,6 +212,77 @@ class TestWhatWasSent:
         assert rejected.state == "revoked"
         assert not site.is_written(certificate)
         assert not MaybeIssued.objects.exists()
+
+    @pytest.mark.parametrize("lost", ["its answer", "the worker"])
+    def test_one_whose_refusal_may_not_have_arrived_is_noted_with_its_number(
+        self, site: Site, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, lost: str
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.issue_for_another_key = When(times=1)
+        certificate = a_certificate(issuer=issuer)
+        post = Line.post
+
+        def cut_off(line: Line, der: bytes) -> bytes:
+            answer = post(line, der)
+            if line.ca.asked[-1] != "certConf":
+                return answer
+            raise NoAnswer("the connection was closed") if lost == "its answer" else Killed
+
+        monkeypatch.setattr(Line, "post", cut_off)
+        with suppress(Killed):
+            site.run()
+        monkeypatch.undo()
+        site.clock.forward(minutes=2)
+        site.run()
+
+        [noted] = MaybeIssued.objects.all()
+        [refused] = [one for one in ca.issued if one.transaction_id.hex() == noted.transaction_id]
+        assert noted.serial_number == f"{refused.serial:x}"
+        assert noted.certificate_der
+        assert site.readiness(certificate) == "READY"
+
+    def test_one_that_is_confirmed_implicitly_and_refused_is_noted(self, site: Site) -> None:
+        issuer = site.add_ca(implicit_confirmation=True)
+        ca = site.cas[issuer.pk]
+        ca.implicit_confirm, ca.issue_for_another_key = True, When(times=1)
+        certificate = an_identity(issuer=issuer)
+
+        site.run()
+
+        assert list(ca.asked) == ["ir"]
+        [live] = ca.issued
+        [noted] = MaybeIssued.objects.all()
+        assert (live.state, noted.serial_number) == ("valid", f"{live.serial:x}")
+        assert noted.certificate_der
+        assert not site.is_written(certificate)
+
+    def test_of_refusals_without_proof_the_last_stands_for_all(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        refusing_by_error(site, issuer)
+        ca.unprotected_errors = True
+        certificate = a_certificate(issuer=issuer)
+        for _ in range(3):
+            site.run()
+            site.clock.forward(seconds=30)
+
+        [noted] = MaybeIssued.objects.all()
+        asked = ca.heard[-1].header.transaction_id
+        assert asked is not None
+        assert (noted.refusals, noted.transaction_id) == (3, asked.hex())
+        assert noted.sent_at == site.clock() - RETRY
+        ca.refuse, ca.drop_connection = None, When(frozenset({"ir"}), times=1)
+        site.run()
+        lost = MaybeIssued.objects.get(refusals=0)
+        assert lost.certificate_name == certificate.name
+        unseen.resolve(noted, now=site.clock())
+        refusing_by_error(site, issuer)
+        site.clock.forward(seconds=30)
+        site.run()
+
+        counts = MaybeIssued.objects.order_by("pk").values_list("refusals", flat=True)
+        assert list(counts) == [3, 0, 1]
 
 
 class TestConfirmation:

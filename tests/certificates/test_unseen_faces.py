@@ -81,6 +81,10 @@ class TestApi:
         assert api.get(MAYBE_ISSUED, {"resolved": "false"}).json()["results"] == []
         assert len(api.get(MAYBE_ISSUED, {"resolved": "true"}).json()["results"]) == 1
 
+    def test_refusals_without_proof_are_counted(self, api: APIClient) -> None:
+        entry = a_maybe_issued(refusals=3)
+        assert api.get(f"{MAYBE_ISSUED}{entry.pk}/").json()["refusals"] == 3
+
     def test_an_issuer_that_is_gone_is_told(self, api: APIClient) -> None:
         entry = a_maybe_issued(issuer_name="gone")
         answer = api.post(f"{MAYBE_ISSUED}{entry.pk}/revoke/", {"serial_number": "a"})
@@ -124,6 +128,10 @@ class TestPages:
         assert (row.serial_number, row.reason) == ("1f0a", "keyCompromise")
         assert "to be revoked" in text(answer)
         assert at("view", row) in text(answer)
+
+    def test_refusals_without_proof_are_counted(self, admin: Client) -> None:
+        page = admin.get(at("view", a_maybe_issued(refusals=3)))
+        assert "3 requests; this is the last of them" in text(page)
 
     def test_what_is_wrong_is_told(self, admin: Client, entry: MaybeIssued) -> None:
         answer = admin.post(at("revoke", entry), {"serial_number": "none"}, follow=True)

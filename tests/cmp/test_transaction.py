@@ -249,6 +249,8 @@ def test_a_bad_certificate_under_implicit_confirmation_fails_at_once(
         )
 
     assert conversation.state() is State.FAILED
+    assert conversation.tx.unwanted == certificate  # the CA counts it as good
+    assert not conversation.tx.refusal_was_told
 
 
 # Polling, A13
