@@ -264,9 +264,9 @@ def _kept_key(row: Certificate) -> PrivateKey | None:
     """Return the key of an OCCM certificate, which OCCM keeps."""
     if row.cert_type != Certificate.CertType.OCCM:
         return None
-    kept = identity.kept(row)
+    kept = identity.kept(row.issuer_id, row.fingerprint)
     try:
-        return keys.from_der(kept.private_key.reveal()) if kept and kept.private_key else None
+        return keys.from_der(kept.private_key.reveal()) if kept else None
     except Undecryptable:
         return None
 

@@ -192,7 +192,14 @@ def _received(enrollment: Enrollment) -> dict[str, Any]:
 def recreating_instead(enrollment: Enrollment, *, reason: str) -> dict[str, Any]:
     """Return the changes that turn a renewal that cannot be into a recreation."""
     signer = _signer(enrollment.certificate, Kind.RECREATE)
-    return {"kind": Kind.RECREATE, "signer": signer, "reason": reason}
+    return {"kind": Kind.RECREATE, "signer": signer, "reason": reason[:300]}
+
+
+def recreate_instead(enrollment: Enrollment, *, reason: str) -> None:
+    """Turn a renewal into a recreation: what was delivered does not lie in its secret."""
+    with transaction.atomic():
+        Certificate.objects.filter(pk=enrollment.certificate_id).update(in_place=False)
+        enrollment.keep(**recreating_instead(enrollment, reason=reason))
 
 
 def is_polled(enrollment: Enrollment, *, now: datetime) -> bool:

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import InterfaceError, OperationalError, connection, transaction
 
-from certificates.domain import breakers, errands, failures, keys, means, policy
+from certificates.domain import breakers, errands, failures, identity, keys, means, policy
 from certificates.domain.means import Means
 from certificates.domain.world import MARGIN, LeasedSecrets, Transport, World
 from certificates.models import Certificate, Enrollment, Stopped
@@ -50,17 +50,21 @@ log = logging.getLogger(__name__)
 
 
 def converse(enrollment: Enrollment, world: World) -> bool:
-    """Take the transaction as far as it goes now; True once the certificate is held."""
+    """Take the transaction as far as it goes now; True if the next step may follow at once."""
     secrets = LeasedSecrets(world.secrets, enrollment, world.clock)
     if enrollment.state in {State.REQUESTED, State.REFUSED}:
         begin_anew(enrollment, lost="the worker was lost that waited for the CA's answer")
-    if _endpoint_is_gone(enrollment):
-        begin_anew(enrollment, lost="TLS was disabled for the issuer meanwhile")
+        return True
     try:
         found = means.gather(enrollment, secrets)
     except means.SignerReplaced as error:
         begin_anew(enrollment, lost=str(error))
-        found = means.gather(enrollment, secrets)
+        return True
+    except means.NotInPlace as error:
+        errands.recreate_instead(enrollment, reason=f"it cannot be renewed: {error}")
+        return True
+    if _endpoint_is_gone(enrollment):  # what is said is protected, whichever way it goes
+        enrollment.exchange["url"] = enrollment.ca.server_url
     if not enrollment.exchange:
         means.check(enrollment, found, secrets, now=world.clock())
     tx = _transaction(enrollment, found, now=world.clock())
@@ -108,6 +112,7 @@ def _transaction(enrollment: Enrollment, found: Means, *, now: datetime) -> Tran
         enrollment.exchange = {"url": enrollment.ca.server_url}
         if enrollment.kind == Kind.RENEW:
             enrollment.exchange["renews"] = _base64(means.old_certificate(enrollment, found))
+            identity.keep(enrollment.certificate, found.credentials, now=now)
     request = _request(enrollment, at=enrollment.sent_at or now)
     credentials, trust, profile = found.credentials, found.trust, found.profile
     if not begun:

@@ -1,14 +1,22 @@
 """The OCCM certificate of an issuer: whether others may be signed with it, and who waits for it."""
 
+import base64
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.db.models import Prefetch
 
-from certificates.domain.errands import emptied, signed_by_identity
+from certificates.domain import errands, keys
+from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, Readiness
+from cmp import Credentials, SignatureCredentials
+from secretstore import PrivateKey
 
 LOOK_AGAIN = timedelta(seconds=30)  # at an obstacle; when it is gone, the rows are woken
+PROVIDED = "put there by somebody else; its key is kept for requests that it has signed"
 
 
 def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
@@ -42,7 +50,7 @@ def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
 
 def wake_waiting(issuer: int, *, now: datetime) -> int:
     """Make due at once what waited for this issuer's OCCM certificate; return how many."""
-    waiting = Enrollment.objects.open().filter(signed_by_identity(), issuer=issuer)
+    waiting = Enrollment.objects.open().filter(errands.signed_by_identity(), issuer=issuer)
     return (
         waiting.exclude(waiting_for="")
         .filter(due_at__isnull=False)
@@ -50,23 +58,38 @@ def wake_waiting(issuer: int, *, now: datetime) -> int:
     )
 
 
-def superseded_key(enrollment: Enrollment) -> Enrollment | None:
-    """Return the closed errand that holds the identity an open transaction was begun with."""
+def kept(issuer: int | None, fingerprint: str) -> Enrollment | None:
+    """Return the closed errand that holds the key of this issuer's identity of that fingerprint."""
     past = Enrollment.objects.filter(
-        issuer=enrollment.issuer,
+        certificate__issuer=issuer,
         certificate__cert_type=Certificate.CertType.OCCM,
         phase=Enrollment.Phase.DELIVERED,
-        issued_fingerprint=enrollment.signer_fingerprint,
+        issued_fingerprint=fingerprint,
     )
-    return past.order_by("-closed_at").first()
+    return next((row for row in past.order_by("-closed_at") if row.private_key), None)
 
 
-def kept(certificate: Certificate) -> Enrollment | None:
-    """Return the closed errand that holds an identity's present key."""
-    past = certificate.enrollments.filter(
-        phase=Enrollment.Phase.DELIVERED, issued_fingerprint=certificate.fingerprint
-    )
-    return past.order_by("-closed_at").first()
+def keep(certificate: Certificate, signer: Credentials, *, now: datetime) -> None:
+    """Keep the key of an identity that somebody else put there, before its renewal supersedes it.
+
+    It is kept as those that OCCM delivers are, in a closed errand: open transactions go on with it.
+    """
+    own = certificate.cert_type == Certificate.CertType.OCCM
+    if not (own and isinstance(signer, SignatureCredentials)):
+        return
+    leaf, key = signer.certificate, signer.private_key
+    fingerprint = leaf.fingerprint(hashes.SHA256()).hex()
+    if not isinstance(key, PrivateKey) or kept(certificate.issuer_id, fingerprint) is not None:
+        return
+    row = errands.new(certificate, Enrollment.Kind.CREATE, PROVIDED, leaf.not_valid_before_utc)
+    row.phase = Enrollment.Phase.DELIVERED
+    row.private_key = Sealed(keys.to_der(key))
+    row.public_key_sha256 = keys.public_key_sha256(key)
+    row.certificate_der = _der(leaf)
+    row.chain_der = [base64.b64encode(_der(one)).decode() for one in signer.extra_certs]
+    row.issued_fingerprint = fingerprint
+    row.due_at, row.closed_at = None, now
+    row.save(force_insert=True)
 
 
 def forget_superseded_keys(certificate: Certificate) -> None:
@@ -75,4 +98,8 @@ def forget_superseded_keys(certificate: Certificate) -> None:
     kept = certificate.enrollments.filter(phase=Enrollment.Phase.DELIVERED)
     kept.exclude(issued_fingerprint=certificate.fingerprint).exclude(
         issued_fingerprint__in=needed.values("signer_fingerprint")
-    ).update(**emptied())
+    ).update(**errands.emptied())
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)

@@ -1,7 +1,8 @@
 """What a transaction is run with: who signs, whom to believe, and the checks before the first byte.
 
 All of it is read from the secrets at every step, so a change in the cluster takes effect; only the
-signer of an open transaction is pinned, for the CA would not know another.
+signer of an open transaction is pinned, for the CA would not know another, and a certificate signs
+its own renewal only while it lies where it was delivered.
 """
 
 import base64
@@ -21,13 +22,27 @@ from certificates.models import Certificate, Enrollment
 from cmp import Credentials, Profile, SignatureCredentials, TrustStore, format_name
 from issuers.domain import channel
 from issuers.domain.channel import ConfigurationError
-from secretstore import ABSENT, Conflict, SecretKeyRef, SecretMissing, SecretStore
+from secretstore import (
+    ABSENT,
+    Conflict,
+    KeyMissing,
+    SecretKeyRef,
+    SecretMissing,
+    SecretStore,
+    Unreadable,
+)
 
 Signer = Enrollment.Signer
+
+GONE = (SecretMissing, KeyMissing, Unreadable, ConfigurationError)  # not: the store is away
 
 
 class SignerReplaced(Exception):
     """The pair an open transaction was begun with is gone: it cannot go on."""
+
+
+class NotInPlace(Exception):
+    """What is to sign its own renewal does not lie in its secret: only an ir can replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +53,19 @@ class Means:
 
     @property
     def signer_fingerprint(self) -> str:
-        """The SHA-256 of the signer's certificate; where a MAC protects, of its reference."""
-        if isinstance(self.credentials, SignatureCredentials):
-            return fingerprint(self.credentials.certificate)
-        return hashlib.sha256(self.credentials.reference).hexdigest()
+        return _whose(self.credentials)
 
 
 def gather(enrollment: Enrollment, secrets: SecretStore) -> Means:
     """Read what the enrollment's transaction needs.
 
-    Raises SecretStoreError and ConfigurationError, and SignerReplaced for an open transaction
-    whose signer is no longer to be had.
+    Raises SecretStoreError and ConfigurationError; SignerReplaced for an open transaction whose
+    signer is no longer to be had, and NotInPlace for a renewal that nothing can sign.
     """
     issuer = enrollment.ca
     trust = channel.trust_store(issuer, secrets=secrets)
     trust = replace(trust, intermediates=(*trust.intermediates, *_bundle(enrollment, secrets)))
-    found = Means(
-        _credentials(enrollment, secrets),
-        trust,
-        channel.profile(issuer),
-    )
-    pinned = enrollment.signer_fingerprint
-    if pinned and pinned != found.signer_fingerprint:
-        return replace(found, credentials=_superseded(enrollment))
-    return found
+    return Means(_credentials(enrollment, secrets), trust, channel.profile(issuer))
 
 
 def check(enrollment: Enrollment, means: Means, secrets: SecretStore, *, now: datetime) -> None:
@@ -113,6 +117,41 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def _credentials(enrollment: Enrollment, secrets: SecretStore) -> Credentials:
+    """Return what signs, as it lies in its secret.
+
+    Where that has to be one certain pair, and another lies there or none, the key that OCCM keeps
+    of an identity stands in.
+    """
+    certificate, pinned = enrollment.certificate, enrollment.signer_fingerprint
+    itself = enrollment.signer == Signer.ITSELF
+    manual = itself and certificate.creation_mode == Certificate.CreationMode.MANUAL
+    wanted = pinned or (certificate.fingerprint if itself else "")
+    lost: Exception | None = None
+    try:
+        found = _as_they_lie(enrollment, secrets)
+    except GONE as error:
+        if not wanted:
+            raise
+        lost = error
+    else:
+        if wanted in {"", _whose(found)}:
+            return found
+    kept = None if manual else _kept(enrollment, wanted)
+    if kept is not None:
+        return kept
+    if lost is not None and (manual or not itself):  # it is the operator's to put there again
+        raise lost
+    if pinned:
+        raise SignerReplaced(f"the certificate that signed for {enrollment} was replaced")
+    if manual:
+        raise ConfigurationError(
+            f"another certificate lies in the secret of {certificate} than was last seen there: it"
+            " is renewed once it was looked at; if it is not to be, stop this"
+        )
+    raise NotInPlace(str(lost or "its secret holds another certificate than OCCM put there"))
+
+
+def _as_they_lie(enrollment: Enrollment, secrets: SecretStore) -> Credentials:
     issuer = enrollment.ca
     if enrollment.signer == Signer.INITIAL:
         return channel.initial_credentials(issuer, secrets=secrets)
@@ -120,6 +159,13 @@ def _credentials(enrollment: Enrollment, secrets: SecretStore) -> Credentials:
     if enrollment.signer == Signer.IDENTITY or own:
         return channel.identity_credentials(issuer, secrets=secrets)
     return _itself(enrollment, secrets, digest=issuer.other_auth_digest)
+
+
+def _whose(credentials: Credentials) -> str:
+    """Return the SHA-256 of the signer's certificate; where a MAC protects, of its reference."""
+    if isinstance(credentials, SignatureCredentials):
+        return fingerprint(credentials.certificate)
+    return hashlib.sha256(credentials.reference).hexdigest()
 
 
 def _itself(enrollment: Enrollment, secrets: SecretStore, *, digest: str) -> SignatureCredentials:
@@ -141,11 +187,11 @@ def _itself(enrollment: Enrollment, secrets: SecretStore, *, digest: str) -> Sig
     )
 
 
-def _superseded(enrollment: Enrollment) -> SignatureCredentials:
-    """Return the identity an open transaction was begun with, kept until none needs it."""
-    kept = identity.superseded_key(enrollment)
-    if kept is None or not kept.private_key:
-        raise SignerReplaced(f"the certificate that signed for {enrollment} was replaced")
+def _kept(enrollment: Enrollment, wanted: str) -> SignatureCredentials | None:
+    """Return an identity of this fingerprint that was superseded or lost, if its key is kept."""
+    kept = identity.kept(enrollment.issuer_id, wanted)
+    if kept is None:
+        return None
     return SignatureCredentials(
         private_key=keys.from_der(kept.private_key.reveal()),
         certificate=x509.load_der_x509_certificate(bytes(kept.certificate_der)),

@@ -11,8 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certificates.domain import dispatch, enroll, keys, lifecycle
 from certificates.models import Certificate, Enrollment, MaybeIssued
-from cmp import format_name
-from cmp.testing import DemoCA, Pki
+from cmp import State, format_name
+from cmp.testing import DemoCA, Pki, When
 from issuers.domain import editing
 from issuers.models import Issuer
 from tests.factories import NOW, a_certificate, an_identity
@@ -249,6 +249,26 @@ class TestWaitingForTheIdentity:
         assert "NOT_READY" in row.waiting_for
         assert (row.tries, row.leased_until) == (0, None)
 
+    def test_nothing_is_asked_anew_while_the_identity_is_being_replaced(
+        self, site: Site, issuer: Issuer, identity: Certificate
+    ) -> None:
+        """Whatever became of the transaction before: between grant and delivery none begins."""
+        certificate = a_certificate(issuer=issuer)
+        certificate.enrollments.update(
+            phase=Phase.EXCHANGE, state=State.REQUESTED, sent_at=NOW, transaction_id="ab"
+        )
+        lifecycle.recreate(identity, now=site.clock())
+        identity.enrollments.open().update(issued_fingerprint="cd", due_at=None)
+        asked = site.cas[issuer.pk].count("ir")
+
+        site.run()
+
+        row = site.errand(certificate)
+        assert (row.phase, row.state) == (Phase.NEW, "")
+        assert "it is being replaced" in row.waiting_for
+        assert site.cas[issuer.pk].count("ir") == asked
+        assert MaybeIssued.objects.get().transaction_id == "ab"
+
 
 class TestTheSigner:
     def test_a_swapped_pair_restarts_the_transactions_begun_with_it(self, site: Site) -> None:
@@ -297,6 +317,36 @@ class TestTheSigner:
         replaced.refresh_from_db()
         assert not replaced.private_key  # nobody needs it any more
 
+    def test_so_does_one_that_somebody_else_provided(
+        self, site: Site, issuer: Issuer, identity: Certificate
+    ) -> None:
+        Certificate.objects.filter(pk=identity.pk).update(creation_mode="MANUAL")
+        identity.enrollments.all().delete()
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=10)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        first = site.errand(certificate).transaction_id
+        ca.polls = 0
+        site.clock.forward(seconds=1)
+        lifecycle.renew(identity, now=site.clock())
+        site.run()
+        renewed, provided = identity.enrollments.all()
+        assert (renewed.kind, renewed.phase) == (Kind.RENEW, Phase.DELIVERED)
+        assert provided.private_key
+
+        site.clock.forward(seconds=10)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert site.errand(certificate).transaction_id == first
+        assert not MaybeIssued.objects.exists()
+        lifecycle.renew(identity, now=site.clock())
+        site.run()
+        provided.refresh_from_db()
+        assert not provided.private_key  # nobody needs it any more
+        assert identity.enrollments.count() == 3  # what OCCM delivered it keeps already
+
 
 class TestTheEndpoint:
     def test_a_new_scheme_is_used_by_the_next_transaction(
@@ -331,6 +381,42 @@ class TestTheEndpoint:
         site.run()
 
         assert urls == [issuer.server_url, issuer.server_url, secure]
+
+    @pytest.mark.parametrize("stands", ["the CA thinks", "granted"])
+    def test_what_was_begun_by_https_goes_on_without_it_once_it_is_disabled(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, stands: str
+    ) -> None:
+        store: dict[str, Any] = {"tls_namespace": "ns1", "tls_secret": "tls"}
+        store["tls_trusted_certs"] = ["ca.pem"]
+        issuer = site.add_ca(server_url="https://ca.example/pkix/", tls_enabled=True, **store)
+        ca = site.cas[issuer.pk]
+        if stands == "granted":
+            ca.drop_connection = When(frozenset({"certConf"}), times=1)
+        else:
+            ca.polls, ca.check_after = 2, timedelta(seconds=30)
+        identity = an_identity(issuer=issuer)
+        site.run()
+        urls = []
+        connect = Site.connect
+
+        def watched(self: Site, issuer: Issuer, **options: Any) -> Line:
+            urls.append(options["url"])
+            return connect(self, issuer, **options)
+
+        monkeypatch.setattr(Site, "connect", watched)
+        plain = "http://ca.example/pkix/"
+        off: dict[str, Any] = {"tls_namespace": "", "tls_secret": "", "tls_trusted_certs": []}
+        editing.update(issuer=issuer, now=site.clock(), server_url=plain, tls_enabled=False, **off)
+
+        site.clock.forward(seconds=30)
+        site.run()
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(identity) == "READY"
+        assert set(urls) == {plain}
+        assert ca.count("ir") == 1
+        assert not MaybeIssued.objects.exists()
 
 
 class TestTheLog:

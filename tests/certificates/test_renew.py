@@ -1,5 +1,6 @@
 """Renewal by kur in time, by either signer, and what becomes of it when it is late."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,11 +14,13 @@ from cmp.testing.behaviour import Refusal, When
 from cmp.testing.register import State
 from issuers.models import Issuer
 from tests.factories import a_certificate
+from tests.fakes.faults import Refusing, cut, recover
 from tests.fakes.site import Site
 
 pytestmark = pytest.mark.django_db
 
 Kind = Enrollment.Kind
+Meddle = Callable[[Site, Certificate], None]
 
 
 @pytest.fixture
@@ -184,3 +187,135 @@ def test_a_certificate_with_a_short_life_is_not_renewed_for_ever(
         site.run()
 
     assert certificate.enrollments.count() == 1
+
+
+def secret_of(certificate: Certificate) -> tuple[str, str]:
+    return certificate.private_key_output_namespace, certificate.private_key_output_secret
+
+
+def spoil(site: Site, certificate: Certificate) -> None:
+    site.put(*secret_of(certificate), {certificate.certificate_output_key: b"scribble"})
+
+
+def delete(site: Site, certificate: Certificate) -> None:
+    del site.secrets.secrets[secret_of(certificate)]
+
+
+def put_another(site: Site, certificate: Certificate) -> None:
+    site.provide(
+        certificate.issuer,
+        certificate.private_key_output_secret,
+        key=certificate.private_key_output_key,
+        cert=certificate.certificate_output_key,
+    )
+
+
+MEDDLING = pytest.mark.parametrize("meddle", [delete, spoil, put_another])
+
+
+class TestWhatLiesInTheSecret:
+    """The old certificate signs its own renewal: it has to lie there, and to be the one meant."""
+
+    @MEDDLING
+    def test_what_is_lost_while_the_ca_is_away_is_recreated(
+        self, site: Site, issuer: Issuer, certificate: Certificate, meddle: Meddle
+    ) -> None:
+        cut(site, issuer)
+        lifecycle.renew(certificate, now=site.clock())
+        site.run()
+
+        meddle(site, certificate)
+        site.clock.forward(seconds=30)
+        site.run()
+        row = site.errand(certificate)
+        assert (row.kind, row.signer) == (Kind.RECREATE, "IDENTITY")
+        assert row.reason.startswith("it cannot be renewed: ")
+        assert site.readiness(certificate) == "NOT_READY"
+        recover(site, issuer)
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+        assert site.leaf(certificate).subject.rfc4514_string() == f"CN={certificate.common_name}"
+        assert site.cas[issuer.pk].count("kur") == 0  # of nobody else's certificate either
+
+    @MEDDLING
+    def test_a_kept_key_renews_an_identity_that_was_lost(
+        self, site: Site, issuer: Issuer, identity: Certificate, meddle: Meddle
+    ) -> None:
+        identity.refresh_from_db()
+        before = identity.fingerprint
+        cut(site, issuer)
+        lifecycle.renew(identity, now=site.clock())
+        site.run()
+
+        meddle(site, identity)
+        recover(site, issuer)
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.errand(identity).kind == Kind.RENEW
+        assert signer_of(last(site, issuer, "Kur")) == before
+        nf = a_certificate(issuer=issuer, now=site.clock())
+        site.run()
+        assert site.readiness(identity) == site.readiness(nf) == "READY"
+
+    def test_what_is_lost_while_the_ca_thinks_is_recreated(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=10)
+        lifecycle.renew(certificate, now=site.clock())
+        site.run()
+        ca.polls = 0
+
+        delete(site, certificate)
+        site.clock.forward(seconds=10)
+        site.run()
+
+        assert site.errand(certificate).kind == Kind.RECREATE
+        assert site.readiness(certificate) == "READY"
+        assert MaybeIssued.objects.count() == 1  # the renewal that was given up
+
+    def test_a_store_that_is_away_has_lost_nothing(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        site.secrets = Refusing(site.secrets, certificate.private_key_output_secret)
+        lifecycle.renew(certificate, now=site.clock())
+
+        site.run()
+
+        row = site.errand(certificate)
+        assert (row.kind, row.error_code) == (Kind.RENEW, "SECRET_FORBIDDEN")
+        assert site.readiness(certificate) == "READY"
+
+    def test_a_manual_one_that_is_missing_is_never_created(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        Certificate.objects.filter(pk=certificate.pk).update(creation_mode="MANUAL")
+        lifecycle.renew(certificate, now=site.clock())
+        delete(site, certificate)
+
+        site.run()
+
+        row = site.errand(certificate)
+        assert (row.kind, row.error_code) == (Kind.RENEW, "SECRET_MISSING")
+        assert not site.is_written(certificate)
+
+    def test_a_manual_one_that_was_exchanged_is_looked_at_first(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        Certificate.objects.filter(pk=certificate.pk).update(creation_mode="MANUAL")
+        lifecycle.renew(certificate, now=site.clock())
+        put_another(site, certificate)
+
+        site.run()
+        row = site.errand(certificate)
+        assert (row.kind, row.error_code) == (Kind.RENEW, "CONFIGURATION")
+        assert "another certificate lies in the secret" in row.error
+        assert site.cas[issuer.pk].count("kur") == 0
+        lifecycle.retry(certificate, now=site.clock())
+        site.look()
+        site.run()
+
+        assert site.cas[issuer.pk].count("kur") == 1
