@@ -7,7 +7,6 @@ new certificate is written: `deliver` switches them.
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -95,17 +94,20 @@ def sweep(*, now: datetime, limit: int) -> int:
 
 def give_up(pks: Iterable[int], *, now: datetime, reason: str) -> int:
     """Take back the errands that hold no certificate and that nobody is at; return how many."""
-    told = {"error": reason, "error_code": GIVEN_UP}
+    told: dict[str, Any] = {"error": reason, "error_code": GIVEN_UP}
     rows = _free(unissued().filter(pk__in=pks), now=now)
     return sum(1 for one in rows if _end_locked(one, Phase.ABANDONED, now, **told))
 
 
 def hand_back(pks: Iterable[int], *, now: datetime, reason: str) -> list[int]:
     """Take back, as if they had never been, the errands that are unasked still; return which."""
-    told = {"error": f"superseded: {reason}", "error_code": errands.SUPERSEDED}
+    told: dict[str, Any] = {
+        "among": unasked(),
+        "error": f"superseded: {reason}",
+        "error_code": errands.SUPERSEDED,
+    }
     rows = _free(unasked().filter(pk__in=pks), now=now)
-    abandoned = partial(_end_locked, phase=Phase.ABANDONED, now=now, among=unasked(), **told)
-    return [one.pk for one in rows if abandoned(one)]
+    return [one.pk for one in rows if _end_locked(one, Phase.ABANDONED, now, **told)]
 
 
 def _free(rows: QuerySet[Enrollment], *, now: datetime) -> QuerySet[Enrollment]:
