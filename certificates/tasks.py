@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from certificates.domain import dispatch as dispatching
 from certificates.domain import enroll as enrolling
-from certificates.domain import history, lifecycle, looks, watch
+from certificates.domain import history, lifecycle, looks, recovery, watch
 from certificates.domain import revoke as revoking
 from certificates.domain.world import World
 from certificates.models import Enrollment, LeaseLost
@@ -28,7 +28,7 @@ IDLE = 2  # a dispatcher rests so many times as long as it took to choose
 SCAN = 100  # errands opened at once: certificates are locked no longer than that takes
 SCANNING = timedelta(seconds=5)  # how long one scan goes on while there is more to open
 LOOKING = timedelta(seconds=4)
-Work = Callable[[Enrollment, World], None]
+Work = Callable[[Enrollment, DatabaseClock], None]
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def enroll(enrollment: int, fence: int) -> None:
 @shared_task(name="certificates.make_key")
 def make_key(enrollment: int, fence: int) -> None:
     """Make an RSA key, which may take a second of a processor, where nobody waits for it."""
-    advance(enrollment, fence, work=enrolling.make_key)
+    advance(enrollment, fence, work=_make_key)
 
 
 @shared_task(name="certificates.renew")
@@ -105,6 +105,14 @@ def scan_history() -> None:
     history.purge(now=now, turn=int(now.timestamp()) // 10)
 
 
+@shared_task(name="certificates.scan_failing")
+def scan_failing() -> None:
+    """Find out what is back of that which failed last, where no errand would."""
+    clock = DatabaseClock()
+    recovery.test_connections(now=clock())
+    recovery.try_secret_store(secrets=channel.secret_store(), now=clock())
+
+
 @shared_task(name="certificates.call_revocations")
 def call_revocations() -> None:
     """Call workers to the certificates that are to be revoked."""
@@ -124,19 +132,27 @@ def revoke(revocation: int, fence: int) -> None:
         revoking.record_unexpected(revocation, fence, error, now=clock())
 
 
-def advance(pk: int, fence: int, work: Work | None = None) -> None:
+def _take_steps(mine: Enrollment, clock: DatabaseClock) -> None:
+    enrolling.advance(mine, World(clock, channel.secret_store(), channel.transport))
+
+
+def _make_key(mine: Enrollment, _clock: DatabaseClock) -> None:
+    enrolling.make_key(mine)  # where that runs alone, no secret store can be reached
+
+
+def advance(pk: int, fence: int, work: Work = _take_steps) -> None:
     """Do what a wake-up call asks for, if nobody else has come first."""
     clock = DatabaseClock()
     mine = enrolling.claim(pk=pk, fence=fence, now=clock())
     if mine is None:
         return
     with bound_contextvars(errand=mine):  # what libraries log meanwhile is about it, too
-        _take_steps(mine, clock, work or enrolling.advance)
+        _guarded(work, mine, clock)
 
 
-def _take_steps(mine: Enrollment, clock: DatabaseClock, work: Work) -> None:
+def _guarded(work: Work, mine: Enrollment, clock: DatabaseClock) -> None:
     try:
-        work(mine, World(clock, channel.secret_store(), channel.transport))
+        work(mine, clock)
     except Exception as error:  # the one boundary where everything is caught
         log.exception("%s: unexpected", mine)
         try:

@@ -4,7 +4,6 @@ from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
@@ -83,7 +82,7 @@ class CertificateViewSet(viewsets.ModelViewSet[Certificate]):
     search_fields = ("name", "network_function", "purpose", "common_name")
 
     def get_queryset(self) -> QuerySet[Certificate]:
-        now = timezone.now()
+        now = database_time()
         errands = Prefetch(
             "enrollments",
             Enrollment.objects.open().with_delays(now=now).defer(*HEAVY),

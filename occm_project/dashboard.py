@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 
 from certificates.admin import standing
@@ -19,6 +18,7 @@ from certificates.domain import figures
 from certificates.models import Readiness
 from issuers.admin.issuer import health_of
 from issuers.admin.pages import LIVE
+from issuers.domain.clock import database_time
 from migrations_bulk.admin.migration import STATES
 from migrations_bulk.domain.figures import progress
 from migrations_bulk.models import BulkMigration
@@ -43,7 +43,7 @@ class Tile:
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the dashboard's figures to the context of the first page."""
-    now = timezone.now()
+    now = database_time()
     context["title"] = "Dashboard"
     context["live_only"] = LIVE in request.headers
     if request.user.has_perm("certificates.view_certificate"):

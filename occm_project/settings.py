@@ -111,6 +111,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "scan-secrets": {"task": "certificates.scan_secrets", "schedule": 5.0},
     "scan-expiring": {"task": "certificates.scan_expiring", "schedule": 2.0},
     "scan-history": {"task": "certificates.scan_history", "schedule": 10.0},
+    "scan-failing": {"task": "certificates.scan_failing", "schedule": 10.0},
     "revocations": {"task": "certificates.call_revocations", "schedule": 1.0},
     "migrations": {"task": "migrations_bulk.advance", "schedule": 1.0},
     "look": {"task": "issuers.look_at_inputs", "schedule": 2.0},
@@ -150,6 +151,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "occm_project.audit.Audit",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -199,6 +201,13 @@ X_FRAME_OPTIONS = "DENY"
 if env.bool("OCCM_TRUST_X_FORWARDED_PROTO", default=False):  # only behind a proxy that sets it
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+CACHES = {  # what all web servers count together: attempts to log in
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "occm_project_cache",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
+}
 REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "occm_project.errors.to_problem",
     "DEFAULT_SCHEMA_CLASS": "occm_project.api.schema.Schema",

@@ -51,6 +51,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
+    "LOGIN": {"form": "occm_project.login.LoginForm"},
     "DASHBOARD_CALLBACK": "occm_project.dashboard.context",
     "STYLES": [_style],
     "SCRIPTS": [_script],

@@ -14,7 +14,6 @@ from django.db.models import Prefetch, QuerySet
 from django.forms import Field
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
@@ -83,7 +82,7 @@ class CertificateAdmin(OperatorAdmin):
     # List
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Certificate]:
-        now = timezone.now()
+        now = database_time()
         errands = Prefetch(
             "enrollments",
             Enrollment.objects.open().with_delays(now=now).defer(*HEAVY),
@@ -108,7 +107,7 @@ class CertificateAdmin(OperatorAdmin):
     def expires(self, certificate: Certificate) -> SafeString | str:
         if certificate.not_after is None:
             return EMPTY
-        left, level = standing.expiry(certificate, now=timezone.now())
+        left, level = standing.expiry(certificate, now=database_time())
         return format_html(
             '{} <span class="oc-soft oc-text-{}">({})</span>',
             f"{certificate.not_after:%Y-%m-%d}",
@@ -118,7 +117,7 @@ class CertificateAdmin(OperatorAdmin):
 
     @admin.display(description="Under way")
     def errand(self, certificate: Certificate) -> SafeString | str:
-        found = standing.under_way(_open(certificate), now=timezone.now())
+        found = standing.under_way(_open(certificate), now=database_time())
         if certificate.deleting:
             return badge("warn", "deleting")
         if found is None:

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.db.models import F, Prefetch, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RelatedDropdownFilter
@@ -23,6 +22,7 @@ from certificates.models import Certificate, Enrollment, ExpiryTime, ReadinessSt
 from certificates.serializers import HEAVY
 from issuers.admin.pages import LiveList
 from issuers.admin.values import EMPTY
+from issuers.domain.clock import database_time
 
 LEVELS = {
     "EXPIRED": "expired",
@@ -48,7 +48,7 @@ class Panel(LiveList, Records):
         return self.has_view_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        now = timezone.now()
+        now = database_time()
         panel: Any = self.model.objects  # not ours by `super`: that one orders before it annotates
         rows = panel.filter(cert_type=Certificate.CertType.OTHER).with_readiness(now=now)
         errands = Prefetch(
@@ -85,7 +85,7 @@ class ExpiryTimeAdmin(Panel):
 
     @admin.display(description="Days left", ordering="not_after")
     def days_left(self, row: Any) -> SafeString | str:
-        left, _ = standing.expiry(row, now=timezone.now())
+        left, _ = standing.expiry(row, now=database_time())
         return badge(LEVELS[row.band], left or "no certificate yet")
 
 

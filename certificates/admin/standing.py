@@ -15,7 +15,7 @@ NOUNS = {
     Enrollment.Kind.MIGRATE: "migration",
     Enrollment.Kind.REPAIR: "repair",
 }
-SHORT = 80  # characters of an error in a list
+SHORT = 160  # characters of an error in a list
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def advance(enrollment: Enrollment, world: World) -> None:
         _tell(enrollment)
 
 
-def make_key(enrollment: Enrollment, _world: World) -> None:
+def make_key(enrollment: Enrollment) -> None:
     """Make the key of one that has none yet, and leave it to others who speak to CAs."""
     try:
         if enrollment.phase == Phase.NEW:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import Count, F, Min, Q
+from django.db.models import Count, F, Min
 
 from certificates.domain.failures import failure_class, in_short
 from certificates.models import Certificate, Enrollment, Revocation
@@ -42,7 +42,7 @@ class Drifted(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An open errand. While it is failing, `since` when and how; else `since` is None."""
+    """An errand to be tried. While it is failing, `since` when and how; else `since` is None."""
 
     labels: Labels
     procedure: str
@@ -75,10 +75,11 @@ def standings(*, now: datetime) -> Iterator[Standing]:
 
 
 def attempts() -> Iterator[Attempt]:
-    """Yield every open errand, with the failure it is to overcome."""
+    """Yield every open errand that is not stopped, with the failure it is to overcome."""
     labels = [f"certificate__{name}" for name in LABELS]
     columns = ("kind", "tries", "first_failed_at", "error_code", "fail_info", "error")
-    rows = Enrollment.objects.open().order_by().values_list(*labels, *columns)
+    tried = Enrollment.objects.open().filter(due_at__isnull=False).order_by()
+    rows = tried.values_list(*labels, *columns)
     for row in rows.iterator():
         kind, tries, since, code, fail_info, error = row[len(LABELS) :]
         yield Attempt(
@@ -113,8 +114,9 @@ def stopped() -> dict[str, int]:
 
 
 def failing() -> dict[tuple[str, str], int]:
-    """Count the open errands that are failing, by issuer and class of the failure."""
-    rows = Enrollment.objects.open().filter(~Q(error_code="")).order_by()
+    """Count the errands that fail and are tried again, by issuer and class of the failure."""
+    tried = Enrollment.objects.open().filter(due_at__isnull=False)
+    rows = tried.exclude(error_code="").order_by()
     counts: Counter[tuple[str, str]] = Counter()
     for issuer, code, n in rows.values_list("issuer_name", "error_code").annotate(n=Count("pk")):
         counts[issuer, failure_class(code) or ""] += n

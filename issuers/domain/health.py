@@ -39,20 +39,23 @@ FRESH = timedelta(seconds=1)  # how long what a worker has read of a CA's health
 def look(*, secrets: SecretStore, now: datetime) -> bool:
     """Look at the secrets of the issuer that waits longest for it, and note what is wrong.
 
-    Returns whether to go on with the next: not when none is due or the secret store is away.
+    Returns whether to go on with the next: not when none is due or the secret store is away, which
+    is no fault of the issuer's.
     """
     row = _claim(now)
     if row is None:
         return False
-    reachable = True
+    ours = IssuerHealth.objects.filter(pk=row.pk, look_due_at=row.look_due_at)
     try:
         warnings = list(_warnings(row.issuer, secrets, now))
     except (Unavailable, Throttled) as error:
-        reachable, warnings = False, [str(error)]
+        ours.update(look_due_at=now + LOOK_AGAIN)
+        patience = settings.OCCM_RETRY_INTERVAL
+        store_failed(now=now, error=str(error), patience=patience, first=True)
+        return False
     again = now + (LOOK_AGAIN if warnings else LOOK_LATER)
-    ours = IssuerHealth.objects.filter(pk=row.pk, look_due_at=row.look_due_at)
     ours.update(warnings=warnings, looked_at=now, look_due_at=again)
-    return reachable
+    return True
 
 
 def answered(issuer: Issuer, *, now: datetime, http_version: str | None = None) -> None:
@@ -88,13 +91,19 @@ def failed(  # noqa: PLR0913 - all by keyword
     IssuerHealth.objects.filter(pk=issuer.pk).update(**changes)
 
 
+def reached(issuer: Issuer, *, now: datetime) -> None:
+    """Note that the CA can be reached, where nothing can be asked: it is no longer left alone."""
+    failing = IssuerHealth.objects.filter(pk=issuer.pk, failing_since__isnull=False)
+    failing.update(**_well(now))
+
+
 def store_answered(*, now: datetime) -> None:
     """Note that the secret store works."""
     SecretStoreHealth.objects.filter(failing_since__isnull=False).update(**_well(now))
 
 
 def store_failed(
-    *, now: datetime, error: str, patience: timedelta, probe: int, first: bool
+    *, now: datetime, error: str, patience: timedelta, first: bool, probe: int | None = None
 ) -> None:
     """Note that the secret store does not work, or only that it began to: if this is the `first`.
 

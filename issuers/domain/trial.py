@@ -1,4 +1,5 @@
-"""Trying the connection to a CA because an operator wants to know; done by workers.
+"""Trying the connection to a CA because an operator wants to know, or nothing else would find out
+that it is back; done by workers.
 
 Where there is an OCCM identity, it signs a general message: that changes nothing at the CA, and the
 answer passes every check that answers have to pass. Where there is none yet, the way to the CA is
@@ -92,7 +93,9 @@ def _outcome(row: IssuerHealth, secrets: SecretStore, clock: Clock) -> Outcome:
         identity = _identity(issuer, secrets)
         with channel.transport(issuer, secrets=secrets, http_version=row.http_version) as ca:
             if identity is None:
-                return Outcome(True, f"{ca.connect()}. Nothing was asked: {NO_IDENTITY}.")
+                outcome = Outcome(True, f"{ca.connect()}. Nothing was asked: {NO_IDENTITY}.")
+                health.reached(issuer, now=clock())
+                return outcome
             outcome = _asked(issuer, identity, ca, secrets, clock)
             health.answered(issuer, now=clock(), http_version=ca.http_version)
             return outcome

@@ -136,6 +136,7 @@ def a_small_core() -> dict[str, str]:
         "expiry-time": "/admin/certificates/expirytime/",
         "system": "/admin/system/",
         "readiness": "/admin/certificates/readinessstatus/",
+        "migration-errors": "/admin/migrations_bulk/migrationerror/",
         "certificates": certificates,
         "certificate": f"{certificates}{renewal.certificate_id}/view/",
         "add-certificate": f"{certificates}add/",

@@ -128,7 +128,7 @@ class Site:
     def work(self, call: Call) -> None:
         mine = enroll.claim(pk=call.enrollment, fence=call.fence, now=self.clock())
         if mine is not None and call.queue == "keys":
-            enroll.make_key(mine, self.world)
+            enroll.make_key(mine)
         elif mine is not None:
             enroll.advance(mine, self.world)
 

@@ -245,11 +245,12 @@ def test_a_secret_store_that_is_away_is_asked_once_a_round(
 
     assert not health.look(secrets=secrets, now=NOW)
 
-    assert [row.warnings for row in IssuerHealth.objects.order_by("pk")] == [[str(outage)], []]
+    asked = IssuerHealth.objects.order_by("pk").values_list("look_due_at", "looked_at")
+    assert list(asked) == [(NOW + 5 * SECOND, None), (NOW, None)]
     secrets.outage = None
     while health.look(secrets=secrets, now=NOW + 5 * SECOND):
         pass
-    assert [row.warnings for row in IssuerHealth.objects.order_by("pk")] == [[], []]
+    assert [looked_at for _, looked_at in asked.all()] == [NOW + 5 * SECOND] * 2
 
 
 def test_looks_take_turns(secrets: MemorySecretStore) -> None:

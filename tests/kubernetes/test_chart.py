@@ -142,7 +142,7 @@ def test_only_what_works_with_secrets_gets_a_token_and_only_the_database_s_users
         "web": keys | {"OCCM_ADMIN_PASSWORD"},
         "worker": keys | {"token"},
         "dispatcher": keys | {"token"},
-        "keys": keys | {"token"},
+        "keys": keys,
         "beat": {"REDIS_URL"},
     }
 
@@ -161,6 +161,15 @@ def test_segregated_traffic_is_that_of_the_workers() -> None:
         "occm-worker": expected
     }
     assert annotation not in rendered("smallest")
+
+
+def test_networks_are_named_in_one_place() -> None:
+    other = r"podAnnotations.k8s\.v1\.cni\.cncf\.io/networks=other"
+
+    finished = helm("template", *RELEASE, *values("everything"), "--set", other)
+
+    assert finished.returncode != 0
+    assert "name the networks in trafficSegregation.networks" in finished.stderr
 
 
 def test_no_component_is_without_a_policy_and_none_may_do_more_than_another_lets_it() -> None:

@@ -107,6 +107,21 @@ def test_failures_are_counted_by_issuer_and_class() -> None:
     }
 
 
+def test_what_an_operator_stopped_counts_as_stopped_and_not_as_failing() -> None:
+    row = failing(a_certificate(issuer=an_issuer(name="ca")))
+
+    lifecycle.stop(row, now=timezone.now())
+
+    page = scrape()
+    for name in (
+        "occm_certificate_failing_since_timestamp_seconds",
+        "occm_certificate_attempts",
+        "occm_errands_failing",
+    ):
+        assert page.values(name) == [], name
+    assert page.value("occm_errands_stopped", issuer="ca") == 1
+
+
 def test_the_queue_is_told_by_issuer_and_zero_where_nothing_waits() -> None:
     now = timezone.now()
     busy, idle = an_issuer(name="busy"), an_issuer(name="idle")

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
@@ -15,11 +15,6 @@ LOGIN, LOGOUT, ISSUERS = "/api/v1/login/", "/api/v1/logout/", "/api/v1/issuers/"
 CREDENTIALS = {"username": "operator", "password": "correct horse"}
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts_yet() -> None:
-    cache.clear()
 
 
 def basic(username: str, password: str) -> dict[str, Any]:
@@ -114,12 +109,37 @@ def test_what_is_no_token_is_refused(authorization: str) -> None:
     assert status_with(authorization) == 401
 
 
-def test_guessing_passwords_is_slowed_down() -> None:
-    client = JsonClient()
-
-    statuses = [client.post(LOGIN, CREDENTIALS).status_code for _ in range(31)]
+@pytest.mark.parametrize("sent", [{"data": CREDENTIALS}, basic("operator", "wrong")], ids=str)
+def test_guessing_passwords_is_slowed_down(sent: dict[str, Any]) -> None:
+    statuses = [JsonClient().post(LOGIN, **sent).status_code for _ in range(31)]
 
     assert statuses == [401] * 30 + [429]
+
+
+def test_pages_and_api_count_attempts_together_and_a_right_password_is_none_too_many() -> None:
+    user = a_user()
+    user.is_staff = True
+    user.save()
+    for _ in range(29):
+        JsonClient().post(LOGIN, CREDENTIALS | {"password": "wrong"})
+
+    assert a_log_in_by_page().status_code == 302
+    refused = a_log_in_by_page()
+
+    assert "Too many attempts from your address: try again in" in refused.content.decode()
+    assert JsonClient().post(LOGIN, CREDENTIALS).status_code == 429
+
+
+def test_another_address_may_still_log_in() -> None:
+    a_user()
+    for _ in range(31):
+        JsonClient().post(LOGIN, CREDENTIALS | {"password": "wrong"})
+
+    assert JsonClient(REMOTE_ADDR="192.0.2.7").post(LOGIN, CREDENTIALS).status_code == 200
+
+
+def a_log_in_by_page() -> Any:
+    return Client().post("/admin/login/", CREDENTIALS)
 
 
 def test_a_session_of_the_admin_opens_the_api_and_changes_need_its_csrf_token() -> None:

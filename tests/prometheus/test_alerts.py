@@ -80,7 +80,7 @@ CASES = {
     "OCCMDriftContested": Case(
         {DRIFTED: "_x9 540x20 stale"}, 5, 12, 38
     ),
-    "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x70 2x100"}, 70, 80, 140),
+    "OCCMMaybeIssued": Case({"occm_maybe_issued": "0x5 2x100 0x20"}, 5, 90, 115),
     "OCCMMigrationFailures": Case(
         # One by one they are moved by another migration.
         {
@@ -123,6 +123,16 @@ MORE = [
             {
                 'occm_queue_oldest_due_seconds{issuer="ca"}': "0+60x50 0x10",
                 'occm_issuer_left_alone{issuer="ca"}': "1x30 0x40",
+            },
+            29, 40, 55,
+        ),
+    ),
+    (
+        "OCCMQueueStuck",  # nor while the secret store is away, which has an alert of its own
+        Case(
+            {
+                'occm_queue_oldest_due_seconds{issuer="ca"}': "0+60x50 0x10",
+                "occm_secret_store_up": "0x30 1x40",
             },
             29, 40, 55,
         ),

@@ -5,10 +5,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError
-from django.utils import timezone
 
 from certificates.domain import story
 from certificates.models import Certificate
+from issuers.domain.clock import database_time
 from occm_project.logs import escaped
 
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         if row is None:
             self.say(f"{certificate}: there is no such certificate any longer")
         else:
-            for line in story.standing(row, now=timezone.now()):
+            for line in story.standing(row, now=database_time()):
                 self.say(line)
         self.say("")
         about = ""

@@ -87,6 +87,9 @@ affinity: {{- toYaml . | nindent 2 }}
 annotations:
   checksum/config: {{ include (print $root.Template.BasePath "/configmap.yaml") $root | sha256sum }}
   {{- if and (eq (index . 1) "worker") $root.Values.trafficSegregation.enabled }}
+  {{- if hasKey $root.Values.podAnnotations "k8s.v1.cni.cncf.io/networks" }}
+  {{- fail "podAnnotations: k8s.v1.cni.cncf.io/networks is what trafficSegregation writes; name the networks in trafficSegregation.networks" }}
+  {{- end }}
   k8s.v1.cni.cncf.io/networks: {{ include "occm.networks" $root | quote }}
   {{- end }}
   {{- with $root.Values.podAnnotations }}
