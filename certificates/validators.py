@@ -13,6 +13,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 
 MAX_NAMES: Final = 100  # of one kind: more than any network function has
+LONGEST_COMMON_NAME: Final = 64  # RFC 5280, appendix A; cryptography counts bytes
 KEY_USAGES: Final = ("DIGITAL_SIGNATURE",)
 EXTENDED_KEY_USAGES: Final = ("CLIENT_AUTH", "SERVER_AUTH")
 
@@ -42,6 +43,18 @@ def text(value: str) -> None:
     """Accept one line of printable text."""
     if not value.isprintable():
         raise _error(repr(value), "use printable characters on one line")
+
+
+def common_name(value: str) -> None:
+    """Accept a text that an attribute of this type holds: 64 characters, and no more bytes."""
+    text(value)
+    size = len(value.encode())
+    if len(value) <= LONGEST_COMMON_NAME < size:
+        raise _error(
+            value,
+            f"shorten it: it takes {size} bytes in UTF-8, and a common name at most"
+            f" {LONGEST_COMMON_NAME}",
+        )
 
 
 def serial_number(value: str) -> None:

@@ -108,7 +108,7 @@ class Certificate(models.Model):
     location = models.CharField(max_length=128, blank=True, validators=[validators.text])
     organization = models.CharField(max_length=64, blank=True, validators=[validators.text])
     organization_unit = models.CharField(max_length=64, blank=True, validators=[validators.text])
-    common_name = models.CharField(max_length=64, validators=[validators.text])
+    common_name = models.CharField(max_length=64, validators=[validators.common_name])
     requested_validity_days = models.PositiveIntegerField(
         "requested validity (days)",
         default=365,

@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 
-from certificates.domain import lifecycle, rules
+from certificates.domain import keys, lifecycle, rules
 from certificates.models import Certificate
 from tests.factories import (
     NOW,
@@ -82,6 +82,7 @@ def test_what_the_operator_leaves_out_has_its_default() -> None:
         ({"purpose": ""}, "purpose", "blank"),
         ({"common_name": ""}, "common_name", "blank"),
         ({"common_name": "c" * 65}, "common_name", "64"),
+        ({"common_name": "ü" * 33}, "common_name", "66 bytes"),
         ({"country": "Germany"}, "country", "two letters|2 characters"),
         ({"key_usage": []}, "key_usage", "blank"),
         ({"ip_addresses": ["nowhere"]}, "ip_addresses", "nowhere"),
@@ -298,3 +299,20 @@ def test_outputs_in_several_secrets_are_warned_of() -> None:
     [warning] = rules.warnings(a_certificate(private_key_output_secret="keys"))
 
     assert "ns1/keys" in warning
+
+
+def test_whatever_a_subject_may_say_fits_into_a_request() -> None:
+    subject: dict[str, Any] = {
+        "country": "DE",
+        "state": "ü" * 128,
+        "location": "ü" * 128,
+        "organization": "ü" * 64,
+        "organization_unit": "ü" * 64,
+        "common_name": "ü" * 32,
+    }
+
+    request = a_certificate(**subject).enrollments.get().request
+
+    template = keys.template(request, keys.generate(request), issuer=None, at=NOW)
+    assert template.subject is not None
+    assert len(list(template.subject)) == len(subject)

@@ -14,6 +14,8 @@ UUID = "urn:uuid:4947a69a-f61b-4bc1-b9da-47c9c5d14b64"
     [
         (validators.country, "DE"),
         (validators.text, "Ünïcode & <signs>"),
+        (validators.common_name, "c" * 64),
+        (validators.common_name, "ü" * 32),
         (validators.key_usage, ["DIGITAL_SIGNATURE"]),
         (validators.extended_key_usage, []),
         (validators.extended_key_usage, ["SERVER_AUTH", "CLIENT_AUTH"]),
