@@ -276,7 +276,8 @@ class LeftSerializer(serializers.Serializer[lifecycle.Left]):
 
 def warnings_of(certificate: Certificate) -> list[str]:
     """Return what is odd about a certificate: found by workers, or meant by the operator."""
-    found = (*certificate.drift.splitlines(), *certificate.attention.splitlines())
+    told = (certificate.drift, certificate.attention, certificate.renewal_warning)
+    found = [line for text in told for line in text.splitlines()]
     return [*found, *rules.warnings(certificate)]
 
 

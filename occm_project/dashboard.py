@@ -81,7 +81,8 @@ def _concern(row: Any, now: datetime) -> dict[str, Any]:
     """Say why a certificate needs a person: the errand's error first, then what is odd."""
     errand = next(iter(row.open_errands), None)
     found = standing.under_way(errand, now=now)
-    why = row.drift or row.attention or (IDLE.get(row.readiness, "") if errand is None else "")
+    idle = IDLE.get(row.readiness, "") if errand is None else ""
+    why = row.drift or row.attention or row.renewal_warning or idle
     if errand is not None and errand.error:
         why = errand.error
     elif found is not None and errand is not None and errand.due_at is None:

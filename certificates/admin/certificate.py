@@ -134,7 +134,8 @@ class CertificateAdmin(OperatorAdmin):
             return clipped("bad", errand.error)
         if certificate.drift:
             return clipped("bad" if certificate.contested else "warn", certificate.drift)
-        return clipped("warn", certificate.attention) if certificate.attention else EMPTY
+        odd = certificate.attention or certificate.renewal_warning
+        return clipped("warn", odd) if odd else EMPTY
 
     # Add, edit and delete
 

@@ -129,4 +129,5 @@ class ReadinessStatusAdmin(Panel):
             return clipped("bad", errand.error)
         if errand is not None and errand.waiting_for:
             return clipped("warn", f"waits for {errand.waiting_for}")
-        return clipped("warn", row.attention) if row.attention else EMPTY
+        odd = row.attention or row.renewal_warning
+        return clipped("warn", odd) if odd else EMPTY

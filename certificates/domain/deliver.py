@@ -127,8 +127,8 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
         not_after=leaf.not_valid_after_utc,
         renew_before=timedelta(days=row.renew_before_expiration_days),
     )
+        issued_at=enrollment.issued_at,
     wants_chain = parcel.chain_is_ours and bool(row.chain_output_key)
-    notes = [renewal.warning, NO_CHAIN if wants_chain and not parcel.chain else ""]
     changes: dict[str, Any] = {
         "issuer": enrollment.ca.pk,
         "certificate_der": bytes(enrollment.certificate_der),
@@ -140,7 +140,8 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
         "renew_at": renewal.at,
         "in_place": True,
         "modifications": enrollment.modifications,
-        "attention": " ".join(note for note in notes if note),
+        "renewal_warning": renewal.warning,
+        "attention": NO_CHAIN if wants_chain and not parcel.chain else "",
         "chain_der": enrollment.chain_der,
         "drift": "",
         "drifted_at": None,

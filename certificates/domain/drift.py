@@ -219,9 +219,9 @@ def _act(row: Certificate, seen: Seen, now: datetime) -> None:
         row.chain_der, row.in_place = None, True
         row.drift, row.drifted_at, row.contested = "", None, False
         row.attention = (
-            f"A newer key and certificate were put there by somebody else, and adopted at"
-            f" {now:%Y-%m-%d %H:%M} UTC. {row.attention}"
-        ).strip()
+            "A newer key and certificate were put there by somebody else, and adopted at"
+            f" {now:%Y-%m-%d %H:%M} UTC."
+        )
         watch.note_versions(row, seen.versions)
     elif row.contested or (row.repaired_at is not None and now < row.repaired_at + AGAIN):
         row.contested = True

@@ -132,6 +132,7 @@ def needing_attention(*, now: datetime) -> CertificateQuerySet:
         | Q(readiness=Readiness.EXPIRED)
         | Q(readiness=Readiness.NOT_READY, busy=False)
         | ~Q(attention="")
+        | ~Q(renewal_warning="")
         | ~Q(drift="")
     )
     identity = Q(cert_type=Certificate.CertType.OCCM)

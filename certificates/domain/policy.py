@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 RECREATE_INSTEAD = frozenset({"badCertId", "certRevoked"})  # PKIFailureInfo, RFC 9810, 5.2.3
+HARDLY = 10  # a life has hardly any time until its renewal if that is not even a tenth of it
 
 
 class Reason(StrEnum):
@@ -54,19 +55,28 @@ class Renewal:
 
 
 def renewal(
-    *, name: str, not_before: datetime, not_after: datetime, renew_before: timedelta
+    *,
+    name: str,
+    not_before: datetime,
+    not_after: datetime,
+    renew_before: timedelta,
+    issued_at: datetime | None = None,
 ) -> Renewal:
     """Return when to renew: `renew_before` ahead of expiry, or somewhat earlier, never later.
 
-    Certificates made together are spread over a tenth of that time, each by its name. One that
-    does not live that long is renewed at two thirds of its life, or it would be renewed for ever.
+    Certificates made together are spread over a tenth of that time, each by its name. One that has
+    less than a tenth of its life until then is renewed at two thirds of it, or it would be renewed
+    for ever: many a CA caps what it grants and dates it back. That life begins when it was issued
+    to us, where this is known: what was dated back is over.
     """
-    lifetime = not_after - not_before
-    if lifetime <= renew_before:
+    begin = max(not_before, issued_at or not_before)
+    lifetime = not_after - begin
+    if lifetime - renew_before < lifetime / HARDLY:
         return Renewal(
-            not_before + lifetime * 2 / 3,
-            f"The CA issued it for {days(lifetime)}, no longer than it is to be renewed before "
-            f"expiration ({days(renew_before)}): it is renewed at two thirds of its life.",
+            begin + lifetime * 2 / 3,
+            f"The CA issued it for {days(lifetime)}, hardly longer than it is to be renewed before "
+            f"expiration ({days(renew_before)}), or not even that: it is renewed at two thirds of "
+            "its life.",
         )
     room = min(renew_before / 10, (lifetime - renew_before) / 2)
     digest = hashlib.sha256(name.encode()).digest()

@@ -42,6 +42,7 @@ def standing(row: Certificate, *, now: datetime) -> Iterator[str]:
     if row.renew_at is not None:
         yield f"to be renewed from {_at(row.renew_at)}"
     yield from row.attention.splitlines()
+    yield from row.renewal_warning.splitlines()
     if row.deleting:
         yield "being deleted"
 

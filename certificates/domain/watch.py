@@ -146,4 +146,5 @@ def adopt(row: Certificate, leaf: x509.Certificate) -> None:
     row.serial_number = f"{leaf.serial_number:x}"
     row.fingerprint = fingerprint(leaf)
     row.not_before, row.not_after = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    row.renew_at, row.attention, row.modifications = renewal.at, renewal.warning, []
+    row.renew_at, row.renewal_warning = renewal.at, renewal.warning
+    row.attention, row.modifications = "", []

@@ -174,6 +174,8 @@ class Certificate(models.Model):
     looked_at = models.DateTimeField(null=True, blank=True)  # last look at the outputs
     look_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     attention = models.TextField(blank=True)  # what is wrong or odd, in a sentence
+    # Why it is renewed later than `renew_before_expiration_days` before; looks leave this alone
+    renewal_warning = models.TextField(blank=True, default="", db_default="")
     # What somebody else changed in the outputs since (AUTOMATIC); see domain.drift
     drift = models.TextField(blank=True)  # in a sentence
     drifted_at = models.DateTimeField(null=True, blank=True)  # the first look that found it

@@ -161,7 +161,7 @@ class TestAllIsWell:
         site.run()
 
         certificate.refresh_from_db()
-        assert "two thirds" in certificate.attention
+        assert "two thirds" in certificate.renewal_warning
         leaf = site.leaf(certificate)
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         assert certificate.renew_at == leaf.not_valid_before_utc + life * 2 / 3

@@ -58,7 +58,7 @@ def test_what_goes_well_needs_nobody() -> None:
 def test_what_needs_a_person_comes_in_the_order_of_urgency() -> None:
     issuer = an_issuer()
     odd = ready(name="odd", issuer=issuer)
-    Certificate.objects.filter(pk=odd.pk).update(attention="renewed at two thirds of its life")
+    Certificate.objects.filter(pk=odd.pk).update(renewal_warning="at two thirds of its life")
     stopped = a_certificate(name="stopped", issuer=issuer)
     stopped.enrollments.update(due_at=None)
     ready(name="still-valid", issuer=issuer, days=40)

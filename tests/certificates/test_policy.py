@@ -53,7 +53,17 @@ def test_the_spread_is_the_certificates_own() -> None:
     assert first.warning == ""
 
 
-@pytest.mark.parametrize("lifetime", [30 * DAY, DAY, timedelta(minutes=3)])
+@pytest.mark.parametrize(
+    "lifetime",
+    [
+        pytest.param(33 * DAY, id="hardly any time until the renewal"),
+        pytest.param(31 * DAY, id="a day"),
+        pytest.param(30 * DAY + timedelta(minutes=10), id="capped, and dated back"),
+        pytest.param(30 * DAY, id="none"),
+        DAY,
+        timedelta(minutes=3),
+    ],
+)
 def test_a_short_life_is_renewed_at_two_thirds_with_a_warning(lifetime: timedelta) -> None:
     found = renewal(name="nrf", not_before=NOW, not_after=NOW + lifetime, renew_before=30 * DAY)
 
@@ -61,13 +71,47 @@ def test_a_short_life_is_renewed_at_two_thirds_with_a_warning(lifetime: timedelt
     assert "two thirds" in found.warning
 
 
+@pytest.mark.parametrize("lifetime", [34 * DAY, 45 * DAY, 90 * DAY])
+def test_a_life_with_time_until_its_renewal_is_renewed_in_time(lifetime: timedelta) -> None:
+    found = renewal(name="nrf", not_before=NOW, not_after=NOW + lifetime, renew_before=30 * DAY)
+
+    assert found.at <= NOW + lifetime - 30 * DAY
+    assert found.warning == ""
+
+
+def test_what_was_dated_back_is_no_part_of_a_life() -> None:
+    """Two days are more than the one to renew before, but one of them is over when it is issued."""
+    found = renewal(
+        name="nrf",
+        not_before=NOW - DAY,
+        not_after=NOW + DAY,
+        renew_before=DAY,
+        issued_at=NOW,
+    )
+
+    assert found.at == NOW + DAY * 2 / 3
+    assert "two thirds" in found.warning
+
+
+def test_a_certificate_that_becomes_valid_later_lives_from_then_on() -> None:
+    found = renewal(
+        name="nrf",
+        not_before=NOW + DAY,
+        not_after=NOW + 4 * DAY,
+        renew_before=30 * DAY,
+        issued_at=NOW,
+    )
+
+    assert found.at == NOW + 3 * DAY
+
+
 def test_the_spread_never_reaches_back_to_the_beginning() -> None:
     """One that lives little longer than its renewal window must not be renewed at once."""
     for i in range(100):
         found = renewal(
-            name=f"nrf{i}", not_before=NOW, not_after=NOW + 31 * DAY, renew_before=30 * DAY
+            name=f"nrf{i}", not_before=NOW, not_after=NOW + 34 * DAY, renew_before=30 * DAY
         )
-        assert found.at >= NOW + DAY / 2
+        assert found.at >= NOW + 2 * DAY
 
 
 def test_ten_thousand_made_together_are_not_renewed_together() -> None:

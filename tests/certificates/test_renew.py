@@ -175,10 +175,15 @@ def test_what_the_ca_refuses_for_another_reason_is_asked_for_again(
     assert site.readiness(certificate) == "READY"
 
 
+@pytest.mark.parametrize(
+    "validity",
+    [timedelta(hours=3), timedelta(days=30), timedelta(days=30, minutes=5)],
+    ids=["hours", "as long as it is renewed before", "hardly longer"],
+)
 def test_a_certificate_with_a_short_life_is_not_renewed_for_ever(
-    site: Site, issuer: Issuer
+    site: Site, issuer: Issuer, validity: timedelta
 ) -> None:
-    site.cas[issuer.pk].validity = timedelta(hours=3)
+    site.cas[issuer.pk].validity = validity
     certificate = a_certificate(issuer=issuer)
     site.run()
     for _ in range(60):
