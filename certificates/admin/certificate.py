@@ -27,7 +27,7 @@ from certificates.admin.filters import (
     ReadinessFilter,
     UnderWayFilter,
 )
-from certificates.domain import figures, lifecycle, rules
+from certificates.domain import figures, identity, lifecycle, rules
 from certificates.models import Certificate, Enrollment
 from certificates.serializers import HEAVY, warnings_of
 from issuers.admin.pages import OperatorAdmin, Unconfirmed
@@ -36,7 +36,6 @@ from issuers.domain.clock import database_time
 
 HISTORY = 50  # past errands that the page of a certificate shows
 FIXED = ("name", "cert_type", "issuer", "creation_mode")
-NAMED = 20  # certificates a page names before it only counts
 
 
 @admin.register(Certificate)
@@ -206,15 +205,8 @@ class CertificateAdmin(OperatorAdmin):
         return f"Certificate {obj} {how}.{stays}"
 
     def kept_from_deletion(self, obj: Certificate) -> str:
-        others = obj.issuer.certificates.exclude(pk=obj.pk)
-        if obj.cert_type != Certificate.CertType.OCCM or not others.exists():
-            return ""
-        names = list(others.order_by("name").values_list("name", flat=True)[: NAMED + 1])
-        more = " and others" if len(names) > NAMED else ""
-        return (
-            f"It signs the requests for other certificates of issuer {obj.issuer}: "
-            f"{', '.join(names[:NAMED])}{more}. Delete or migrate them first."
-        )
+        is_identity = obj.cert_type == Certificate.CertType.OCCM
+        return identity.why_needed(obj) if is_identity else ""
 
     def left_behind(self, obj: Certificate) -> list[str]:
         return [str(output) for output in obj.outputs.order_by("namespace", "secret", "key")]

@@ -1,4 +1,4 @@
-"""The OCCM certificate of an issuer: whether others may be signed with it, and who waits for it."""
+"""The OCCM certificate of an issuer: whether others may be signed with it, and who needs it."""
 
 import base64
 from collections.abc import Collection
@@ -7,15 +7,17 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 
 from certificates.domain import errands, keys
 from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, Readiness
 from cmp import Credentials, SignatureCredentials
+from issuers.domain.editing import running_migration
 from secretstore import PrivateKey
 
 LOOK_AGAIN = timedelta(seconds=30)  # at an obstacle; when it is gone, the rows are woken
+NAMED = 10  # certificates that a message lists before it only counts
 PROVIDED = "put there by somebody else; its key is kept for requests that it has signed"
 
 
@@ -46,6 +48,29 @@ def obstacles(issuers: Collection[int], *, now: datetime) -> dict[int, str]:
         else:
             del found[row.issuer_id]
     return found
+
+
+def why_needed(row: Certificate) -> str:
+    """Say why an OCCM certificate cannot be done without now; empty when it can."""
+    if others := _named(row.issuer.certificates.exclude(pk=row.pk)):
+        return (
+            f"{row} signs the requests for other certificates of issuer {row.issuer}: {others}. "
+            "Delete or migrate them first."
+        )
+    if migration := running_migration(row.issuer):
+        return f"{row} signs the requests of {migration}: wait for it, or stop it."
+    open_ones = Enrollment.objects.open().filter(issuer=row.issuer).exclude(certificate=row)
+    if coming := _named(Certificate.objects.filter(enrollments__in=open_ones)):
+        return (
+            f"{row} will sign the requests for certificates that issuer {row.issuer} has issued "
+            f"and that are not written yet: {coming}. Wait for them."
+        )
+    return ""
+
+
+def _named(certificates: QuerySet[Certificate]) -> str:
+    names = list(certificates.order_by("name").values_list("name", flat=True)[: NAMED + 1])
+    return ", ".join(names[:NAMED]) + (" and more" if len(names) > NAMED else "")
 
 
 def wake_waiting(issuer: int, *, now: datetime) -> int:

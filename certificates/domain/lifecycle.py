@@ -13,7 +13,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from certificates.domain import breakers, errands, policy, rules
+from certificates.domain import breakers, errands, identity, policy, rules
 from certificates.domain.conflicts import (
     BeingDeleted,
     CannotRecreate,
@@ -26,11 +26,9 @@ from certificates.domain.conflicts import (
 )
 from certificates.domain.places import outputs
 from certificates.models import Certificate, Enrollment, Output
-from issuers.domain.editing import running_migration
 from issuers.models import Issuer
 
 CONFLICTS = (Conflict,)
-NAMED = 10  # certificates that a message lists before it only counts
 FIXED = ("name", "cert_type", "issuer", "creation_mode")
 AT_ONCE = (
     "network_function",
@@ -121,8 +119,8 @@ def delete(certificate: Certificate, *, now: datetime) -> Left:
     """
     _lock_issuer(certificate)
     row = _locked(certificate, deleting_too=True)
-    if row.cert_type == Certificate.CertType.OCCM:
-        _refuse_while_needed(row)
+    if row.cert_type == Certificate.CertType.OCCM and (needed := identity.why_needed(row)):
+        raise StillReferred(needed)
     refs = outputs(row)
     row.enrollments.open().update(due_at=None)
     Certificate.objects.filter(pk=row.pk).update(deleting=True, look_due_at=None, renew_at=None)
@@ -297,19 +295,6 @@ def _refuse_under_way(row: Certificate, *, now: datetime) -> None:
             f"A procedure for {row} is under way ({busy.kind}, {busy.get_phase_display()}): wait "
             "for it, or stop it first."
         )
-
-
-def _refuse_while_needed(row: Certificate) -> None:
-    others = row.issuer.certificates.exclude(pk=row.pk).order_by("name")
-    names = list(others.values_list("name", flat=True)[: NAMED + 1])
-    if names:
-        more = " and more" if len(names) > NAMED else ""
-        raise StillReferred(
-            f"{row} signs the requests for other certificates of issuer {row.issuer}: "
-            f"{', '.join(names[:NAMED])}{more}. Delete or migrate them first."
-        )
-    if migration := running_migration(row.issuer):
-        raise StillReferred(f"{row} signs the requests of {migration}: wait for it, or stop it.")
 
 
 def _finish_deletion(row: Certificate, *, now: datetime) -> bool:

@@ -289,7 +289,7 @@ def test_an_occm_certificate_stays_while_others_need_it_and_the_page_names_them(
     a_certificate(name="amf1", issuer=identity.issuer)
 
     page = admin.get(at("delete", identity))
-    assert "It signs the requests for other certificates" in text(page)
+    assert "signs the requests for other certificates" in text(page)
     assert b"<form method" not in page.content
     answer = text(admin.post(at("delete", identity), follow=True))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from certificates.domain import lifecycle
+from certificates.domain import lifecycle, migrating, rules
 from certificates.domain.conflicts import (
     BeingDeleted,
     CannotRecreate,
@@ -394,6 +394,20 @@ class TestExpiryScan:
         certificate = delivered(a_certificate(), renew_at=LATER)
 
         assert lifecycle.open_due_renewals(now=NOW, limit=10) == 0
+    def test_an_identity_stays_for_what_comes_to_its_issuer_from_another(self) -> None:
+        """A migration has ended, and what it had issued is still to be written."""
+        identity = delivered(an_identity())
+        moving = delivered(a_certificate(name="amf"))
+        migrating.begin([moving], destination=identity.issuer, reason="migration", now=NOW)
+        moving.enrollments.open().update(phase=Phase.ISSUED, issued_fingerprint="abc")
+
+        with pytest.raises(StillReferred, match="amf"):
+            lifecycle.delete(identity, now=LATER)
+        moving.enrollments.open().update(phase=Phase.ABANDONED)
+        lifecycle.delete(identity, now=LATER)
+
+        assert not Certificate.objects.filter(pk=identity.pk).exists()
+
         assert lifecycle.open_due_renewals(now=LATER, limit=10) == 1
         assert lifecycle.open_due_renewals(now=LATER, limit=10) == 0
         assert open_kinds(certificate) == [(Kind.RENEW, Priority.RENEWAL)]
