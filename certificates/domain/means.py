@@ -146,7 +146,7 @@ def _credentials(enrollment: Enrollment, secrets: SecretStore) -> Credentials:
     if manual:
         raise ConfigurationError(
             f"another certificate lies in the secret of {certificate} than was last seen there: it"
-            " is renewed once it was looked at; if it is not to be, stop this"
+            " is looked at first, and renewed if its own time for that has come"
         )
     raise NotInPlace(str(lost or "its secret holds another certificate than OCCM put there"))
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
 
 import secretstore
-from certificates.domain import identity, policy
+from certificates.domain import errands, identity, policy
 from certificates.domain.means import fingerprint
 from certificates.models import Certificate, Enrollment, Output
 from issuers import statements
@@ -112,7 +112,7 @@ def _note(seen: Certificate, found: Found, *, now: datetime) -> None:
     writing = row.enrollments.filter(phase=Enrollment.Phase.DELIVERING)
     if row.delivered_at == seen.delivered_at and not writing.exists():
         row.looked_at = now
-        _take_over(row, found)
+        _take_over(row, found, now=now)
     row.save()
     ready = row.in_place and not (seen.in_place and seen.fingerprint == row.fingerprint)
     if ready and row.cert_type == Certificate.CertType.OCCM:
@@ -124,7 +124,7 @@ def locked(claimed: Certificate) -> Certificate | None:
     return Certificate.objects.select_for_update().filter(pk=claimed.pk, deleting=False).first()
 
 
-def _take_over(row: Certificate, found: Found) -> None:
+def _take_over(row: Certificate, found: Found, *, now: datetime) -> None:
     row.attention = found.trouble
     if not found.readable:
         return
@@ -132,6 +132,20 @@ def _take_over(row: Certificate, found: Found) -> None:
     if found.certificate is None or fingerprint(found.certificate) == row.fingerprint:
         return
     adopt(row, found.certificate)
+    _supersede_renewals(row, now=now)
+
+
+def _supersede_renewals(row: Certificate, *, now: datetime) -> None:
+    """Let a renewal of what lay there before give way to what lies there now, unless that is due.
+
+    However far it has come: it would overwrite what somebody has put there, and what its CA may
+    have issued is noted. Whoever is at it loses its lease before writing.
+    """
+    if row.renew_at is None or row.renew_at <= now:
+        return
+    renewals = row.enrollments.open().filter(kind=Enrollment.Kind.RENEW)
+    for one in renewals.select_for_update():
+        errands.supersede(one, reason="a new key and certificate were put in place", now=now)
 
 
 def adopt(row: Certificate, leaf: x509.Certificate) -> None:

@@ -313,6 +313,7 @@ class TestWhatLiesInTheSecret:
         Certificate.objects.filter(pk=certificate.pk).update(creation_mode="MANUAL")
         lifecycle.renew(certificate, now=site.clock())
         put_another(site, certificate)
+        site.clock.forward(days=80)  # of its 100, so that it is to be renewed, too
 
         site.run()
         row = site.errand(certificate)

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from certificates.domain import lifecycle, looks, watch
-from certificates.models import Certificate, Enrollment
+from certificates.domain import figures, lifecycle, looks, watch
+from certificates.models import Certificate, Enrollment, LeaseLost, MaybeIssued
+from certificates.serializers import warnings_of
 from cmp import format_name
 from cmp.testing import DemoCA, Pki
 from issuers.models import Issuer
-from secretstore import Unavailable
+from secretstore import Secret, Unavailable
 from tests.factories import NOW, a_certificate, an_identity
 from tests.fakes.site import Site
 
@@ -138,6 +139,97 @@ def test_a_look_does_not_undo_what_was_delivered_meanwhile(
 
     manual.refresh_from_db()
     assert manual.serial_number == f"{site.leaf(manual).serial_number:x}"
+
+
+def test_a_warning_of_its_renewal_outlives_looks_and_their_trouble(
+    site: Site, issuer: Issuer, manual: Certificate
+) -> None:
+    site.provide(issuer, "nf-tls", days=30)
+    site.look()
+    manual.refresh_from_db()
+    assert "two thirds" in manual.renewal_warning
+    site.secrets.outage = Unavailable("the API server is down")
+    site.clock.forward(seconds=60)
+    site.look()
+    manual.refresh_from_db()
+    assert "API server is down" in manual.attention
+    site.secrets.outage = None
+    site.clock.forward(seconds=60)
+
+    site.look()
+
+    manual.refresh_from_db()
+    assert manual.attention == ""
+    assert "two thirds" in manual.renewal_warning
+    assert any("two thirds" in one for one in warnings_of(manual))
+    assert [row.name for row in figures.needing_attention(now=site.clock())] == [manual.name]
+
+
+class TestANewPairWhileItIsRenewed:
+    @pytest.fixture
+    def renewing(self, site: Site, issuer: Issuer, manual: Certificate) -> Certificate:
+        """Its CA does not know what was provided, so its renewal fails."""
+        site.provide(issuer, "nf-tls")
+        site.look()
+        lifecycle.renew(manual, now=site.clock())
+        site.run()
+        assert site.errand(manual).error_code == "CMP_REJECTED"
+        return manual
+
+    def put_another(self, site: Site, issuer: Issuer, *, days: int = 100) -> Secret:
+        site.provide(issuer, "nf-tls", days=days)
+        site.clock.forward(seconds=60)
+        site.look()
+        return site.present("ns1", "nf-tls")
+
+    def test_that_gives_way(self, site: Site, issuer: Issuer, renewing: Certificate) -> None:
+        site.clock.forward(seconds=1)
+        put = self.put_another(site, issuer)
+        site.run()
+
+        row = site.errand(renewing)
+        assert (row.kind, row.phase, row.error_code) == ("RENEW", "ABANDONED", "SUPERSEDED")
+        assert site.present("ns1", "nf-tls") == put
+        assert site.readiness(renewing) == "READY"
+
+    def test_that_goes_on_with_a_pair_whose_own_time_has_come(
+        self, site: Site, issuer: Issuer, renewing: Certificate
+    ) -> None:
+        site.clock.forward(seconds=1)
+        site.provide(issuer, "nf-tls", days=100)
+        site.clock.forward(days=80)
+
+        site.look()
+
+        assert renewing.enrollments.open().get().kind == "RENEW"
+
+    @pytest.mark.parametrize("phase", ["EXCHANGE", "ISSUED"])
+    def test_it_is_not_overwritten_however_far_that_has_come(
+        self, site: Site, issuer: Issuer, renewing: Certificate, phase: str
+    ) -> None:
+        """What the CA may have issued is noted, and who is at it writes nothing."""
+        row = renewing.enrollments.open().get()
+        busy = {"phase": phase, "state": "WAITING" if phase == "EXCHANGE" else ""}
+        renewing.enrollments.filter(pk=row.pk).update(
+            **busy, sent_at=site.clock(), transaction_id="ab", signer_fingerprint="c" * 64
+        )
+        row.refresh_from_db()
+
+        self.put_another(site, issuer)
+
+        assert not renewing.enrollments.open().exists()
+        assert MaybeIssued.objects.get().transaction_id == "ab"
+        with pytest.raises(LeaseLost):
+            row.extend(site.clock())
+
+    def test_what_is_being_written_is_written(
+        self, site: Site, issuer: Issuer, renewing: Certificate
+    ) -> None:
+        renewing.enrollments.open().update(phase="DELIVERING")
+
+        self.put_another(site, issuer)
+
+        assert renewing.enrollments.open().exists()
 
 
 class TestIdentity:
