@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from certificates import metrics
-from certificates.domain import contents, errands, failures, identity, policy, watch
+from certificates.domain import contents, errands, failures, identity, means, policy, watch
 from certificates.domain.contents import Parcel
 from certificates.domain.world import LeasedSecrets, World
 from certificates.models import Certificate, Enrollment, LeaseLost
@@ -34,6 +34,7 @@ NO_CHAIN = "The CA sent no certificate chain; what lies at the chain output was 
 
 def deliver(enrollment: Enrollment, world: World) -> None:
     """Write what was issued into its secrets, and close the errand."""
+    means.require_own_places(enrollment)
     secrets = LeasedSecrets(world.secrets, enrollment, world.clock)
     chain_is_ours = settings.OCCM_EXTRACT_CERT_CHAIN_FROM_CMP_RESPONSE
     parcel = contents.unpack(enrollment, chain_is_ours=chain_is_ours)
@@ -126,8 +127,8 @@ def _take_over(row: Certificate, enrollment: Enrollment, parcel: Parcel, *, now:
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         renew_before=timedelta(days=row.renew_before_expiration_days),
-    )
         issued_at=enrollment.issued_at,
+    )
     wants_chain = parcel.chain_is_ours and bool(row.chain_output_key)
     changes: dict[str, Any] = {
         "issuer": enrollment.ca.pk,

@@ -59,7 +59,8 @@ def register(*, now: datetime, **spec: Any) -> Certificate:
     """
     certificate = Certificate(**spec)
     with transaction.atomic():
-        _lock_issuer(certificate)
+        if (issuer := _lock_issuer(certificate)) is not None:
+            certificate.issuer = issuer  # as it is now: its outputs are an OCCM certificate's
         rules.fill(certificate)
         rules.check(certificate)
         automatic = certificate.creation_mode == Certificate.CreationMode.AUTOMATIC
@@ -88,10 +89,12 @@ def recreating(certificate: Certificate, **changes: Any) -> tuple[str, ...]:
 def update(certificate: Certificate, *, now: datetime, **changes: Any) -> Certificate:
     """Change a certificate and return the row as saved; `recreating` says what that may start.
 
-    Raises ValidationError with every mistake, keyed by field.
+    Raises ValidationError with every mistake, keyed by field, and EnrollmentInProgress while it is
+    being migrated.
     """
     _lock_issuer(certificate)
     row = _locked(certificate)
+    before = {name: getattr(row, name) for name in FIELDS}
     anew = recreating(row, **changes)
     fixed = [name for name in FIXED if name in changes and changes[name] != getattr(row, name)]
     for name, value in changes.items():
@@ -103,10 +106,16 @@ def update(certificate: Certificate, *, now: datetime, **changes: Any) -> Certif
     _check_update(row, fixed)
     if row.creation_mode == Certificate.CreationMode.MANUAL or row.drift:
         row.look_due_at = now
-    _schedule_renewal(row)
+    changed = {name for name in FIELDS if getattr(row, name) != before[name]}
+    if "renew_before_expiration_days" in changed:
+        _schedule_renewal(row)
+    if not changed.isdisjoint(_read_as(row)):
+        row.in_place = False  # not there, until it is delivered or found there
     _save(row)
     if anew:
         _replace(row, kind=_kind_of_ir(row), reason=f"changed: {', '.join(anew)}", now=now)
+    elif moved := [name for name in errands.WRITTEN_AS if name in changed]:
+        _redirect(row, reason=f"changed: {', '.join(moved)}", now=now)
     return row
 
 
@@ -227,12 +236,13 @@ def _renewals(
             yield row, Kind.RECREATE if why is policy.Reason.EXPIRED else Kind.RENEW, str(why)
 
 
-def _lock_issuer(certificate: Certificate) -> None:
-    """Keep the issuer from being edited or deleted meanwhile.
+def _lock_issuer(certificate: Certificate) -> Issuer | None:
+    """Keep the issuer from being edited or deleted meanwhile, and return it; None if it is gone.
 
     Its key is left alone: a scan that holds certificates opens errands to it, in that order.
     """
-    Issuer.objects.select_for_update(no_key=True).filter(pk=certificate.issuer_id).first()
+    rows = Issuer.objects.select_for_update(no_key=True)
+    return rows.filter(pk=certificate.issuer_id).first()
 
 
 def _locked(certificate: Certificate, *, deleting_too: bool = False) -> Certificate:
@@ -280,12 +290,35 @@ def _replace(row: Certificate, *, kind: Enrollment.Kind, reason: str, now: datet
     """Open an enrollment of the operator's in place of whatever is open."""
     for earlier in row.enrollments.open().select_for_update():
         if earlier.kind == Kind.MIGRATE and not earlier.issued_fingerprint:
-            raise EnrollmentInProgress(
-                f"{row} is being migrated to issuer {earlier.issuer_name}: wait for it, or stop it "
-                "first."
-            )
+            raise _being_migrated(earlier)
         errands.supersede(earlier, reason=reason, now=now)
     return errands.open_one(row, kind=kind, reason=reason, now=now, priority=Priority.OPERATOR)
+
+
+def _redirect(row: Certificate, *, reason: str, now: datetime) -> None:
+    """Have what is open for a MANUAL certificate begin anew, to be written where that lies now.
+
+    Where it lay may be another's from here on.
+    """
+    for earlier in row.enrollments.open().select_for_update():
+        if earlier.kind == Kind.MIGRATE:  # issued or not: only its migration can begin it anew
+            raise _being_migrated(earlier)
+        errands.supersede(earlier, reason=reason, now=now)
+        errands.open_one(
+            row,
+            kind=Kind(earlier.kind),
+            reason=earlier.reason,
+            now=now,
+            priority=earlier.priority,
+            due_at=now if earlier.due_at else None,  # a stop holds
+        )
+
+
+def _being_migrated(errand: Enrollment) -> EnrollmentInProgress:
+    return EnrollmentInProgress(
+        f"{errand.certificate} is being migrated to issuer {errand.issuer_name}: wait for it, or "
+        "stop it first."
+    )
 
 
 def _refuse_under_way(row: Certificate, *, now: datetime) -> None:
@@ -307,11 +340,22 @@ def _finish_deletion(row: Certificate, *, now: datetime) -> bool:
     return True
 
 
+def _read_as(row: Certificate) -> tuple[str, ...]:
+    """Name the fields that say where, and how, the readers of key and certificate find them.
+
+    OCCM reads its own in either encoding, and a MANUAL pair is taken as it is.
+    """
+    as_found = row.cert_type == Certificate.CertType.OCCM
+    as_found |= row.creation_mode == Certificate.CreationMode.MANUAL
+    return rules.OUTPUTS if as_found else ("key_encoding", *rules.OUTPUTS)
+
+
 def _schedule_renewal(row: Certificate) -> None:
     if row.not_before and row.not_after:
-        row.renew_at = policy.renewal(
+        renewal = policy.renewal(
             name=row.name,
             not_before=row.not_before,
             not_after=row.not_after,
             renew_before=timedelta(days=row.renew_before_expiration_days),
-        ).at
+        )
+        row.renew_at, row.renewal_warning = renewal.at, renewal.warning

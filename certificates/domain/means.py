@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 
 import secretstore
 from certificates.domain import identity, keys
+from certificates.domain.places import outputs
 from certificates.models import Certificate, Enrollment
 from cmp import Credentials, Profile, SignatureCredentials, TrustStore, format_name
 from issuers.domain import channel
@@ -70,6 +71,7 @@ def gather(enrollment: Enrollment, secrets: SecretStore) -> Means:
 
 def check(enrollment: Enrollment, means: Means, secrets: SecretStore, *, now: datetime) -> None:
     """Raise what would only show after the CA has issued: ConfigurationError, SecretStoreError."""
+    require_own_places(enrollment)
     trust = means.trust
     anchors = (trust.server_cert,) if trust.server_cert else trust.roots
     if not any(_valid(anchor, now) for anchor in anchors):
@@ -102,6 +104,20 @@ def places(enrollment: Enrollment) -> tuple[SecretKeyRef, ...]:
     request = enrollment.request
     found = (place(request, name) for name in ("private_key", "certificate", "chain"))
     return tuple(ref for ref in found if ref is not None)
+
+
+def require_own_places(enrollment: Enrollment) -> None:
+    """Raise ConfigurationError if it was to be written where its certificate no longer is.
+
+    What lies there now may be another certificate's.
+    """
+    own = outputs(enrollment.certificate)
+    for ref in places(enrollment):
+        if ref not in own:
+            raise ConfigurationError(
+                f"{ref} is no output of {enrollment.certificate} any more: stop this procedure and"
+                " renew or recreate the certificate"
+            )
 
 
 def place(request: Mapping[str, Any], name: str) -> SecretKeyRef | None:

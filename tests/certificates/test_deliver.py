@@ -223,3 +223,51 @@ class TestSeveralSecrets:
         assert site.readiness(certificate) == "READY"
         assert site.leaf(certificate) != first
         assert site.cas[issuer.pk].count("ir") == 3
+
+
+@pytest.mark.parametrize("issued", [False, True])
+def test_nothing_is_written_where_its_certificate_no_longer_is(
+    site: Site, issuer: Issuer, shared: Shared, issued: bool
+) -> None:
+    """An edit has the open errand begin anew. One that is left over must not be obeyed."""
+    moved = a_certificate(issuer=issuer, secret="a")
+    if issued:
+        shared.refused = "a"
+    else:
+        site.cut.add(issuer.pk)
+    site.run()
+    Certificate.objects.filter(pk=moved.pk).update(
+        private_key_output_secret="b", certificate_output_secret="b"
+    )
+    moved.outputs.update(secret="b")
+    other = a_certificate(issuer=issuer, secret="a")
+    shared.refused = ""
+    site.cut.clear()
+    site.clock.forward(seconds=30)
+
+    site.run()
+
+    assert site.readiness(other) == "READY"
+    assert site.leaf(other).subject.rfc4514_string() == f"CN={other.common_name}"
+    row = site.errand(moved)
+    assert (row.error_code, bool(row.issued_fingerprint)) == ("CONFIGURATION", issued)
+    assert "no output of" in row.error
+
+
+def test_what_the_ca_dated_back_does_not_bring_the_next_renewal_at_once(
+    site: Site, issuer: Issuer, shared: Shared
+) -> None:
+    site.cas[issuer.pk].validity = timedelta(days=60)
+    certificate = a_certificate(issuer=issuer, secret="a")
+    shared.refused = "a"
+    site.run()
+    site.clock.forward(days=31)
+    certificate.enrollments.update(issued_at=site.clock())
+    shared.refused = ""
+
+    site.run()
+
+    certificate.refresh_from_db()
+    left = timedelta(days=29)
+    assert certificate.renew_at == site.clock() + left * 2 / 3
+    assert "two thirds" in certificate.renewal_warning

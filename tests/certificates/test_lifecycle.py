@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from certificates.domain import lifecycle, migrating, rules
+from certificates.domain import lifecycle, migrating
 from certificates.domain.conflicts import (
     BeingDeleted,
     CannotRecreate,
@@ -65,6 +65,19 @@ def test_a_manual_certificate_is_looked_for_and_not_asked_for() -> None:
 
     assert certificate.look_due_at == NOW
     assert not certificate.enrollments.exists()
+
+
+def test_the_issuer_is_taken_as_it_is_now_and_not_as_the_page_was_opened_with_it() -> None:
+    issuer = an_issuer()
+    editing.update(
+        issuer=issuer, now=NOW, other_signature_secret="moved", other_signature_extra_certs=["sub"]
+    )
+
+    identity = an_identity(issuer=issuer)
+
+    request = identity.enrollments.get().request
+    assert identity.private_key_output_secret == request["certificate_output_secret"] == "moved"
+    assert request["extra_certs"] == ["sub"]
 
 
 def test_an_enrollment_freezes_what_it_asks_for() -> None:
@@ -175,6 +188,52 @@ class TestUpdate:
         assert open_kinds(certificate) == []
         assert saved.look_due_at == LATER
 
+    @pytest.mark.parametrize(
+        ("changes", "readiness"),
+        [
+            ({"private_key_output_secret": "new"}, "NOT_READY"),
+            ({"certificate_output_key": "new.crt"}, "NOT_READY"),
+            ({"key_encoding": "DER"}, "NOT_READY"),
+            ({"common_name": "other"}, "READY"),
+            ({"purpose": "OAM"}, "READY"),
+        ],
+    )
+    def test_what_does_not_lie_where_it_is_wanted_is_not_ready(
+        self, changes: dict[str, Any], readiness: str
+    ) -> None:
+        certificate = delivered(a_certificate())
+
+        lifecycle.update(certificate, now=NOW, **changes)
+
+        found = Certificate.objects.with_readiness(now=NOW).get(pk=certificate.pk)
+        assert found.readiness == readiness
+
+    def test_an_identity_is_read_in_either_encoding(self) -> None:
+        identity = delivered(an_identity())
+
+        lifecycle.update(identity, now=NOW, key_encoding="DER")
+
+        assert Certificate.objects.ready(now=NOW).filter(pk=identity.pk).exists()
+
+    def test_a_warning_of_its_renewal_comes_and_goes_with_the_days(self) -> None:
+        certificate = delivered(a_certificate(), not_after=NOW + timedelta(days=90))
+        Certificate.objects.update(attention="The CA sent no chain.")
+
+        def renewed_before(days: int) -> Certificate:
+            return lifecycle.update(certificate, now=NOW, renew_before_expiration_days=days)
+
+        late = renewed_before(90)
+        assert "two thirds" in late.renewal_warning
+        assert late.renew_at == NOW + timedelta(days=60)
+        in_time = renewed_before(20)
+        assert (in_time.renewal_warning, in_time.attention) == ("", "The CA sent no chain.")
+
+    def test_another_change_leaves_the_time_of_its_renewal(self) -> None:
+        planned = NOW + timedelta(days=7)
+        certificate = delivered(a_certificate(), renew_at=planned)
+
+        assert lifecycle.update(certificate, now=LATER, purpose="OAM").renew_at == planned
+
     def test_outputs_that_are_given_up_are_free_again(self) -> None:
         certificate = a_certificate(secret="old")
 
@@ -193,6 +252,81 @@ class TestUpdate:
         assert set(refusal.value.message_dict) == {"country", "name"}
         certificate.refresh_from_db()
         assert certificate.country == ""
+
+
+class TestMovingAManualCertificate:
+    """What is open for it would be written where it lay, which may be another's by then."""
+
+    @pytest.fixture
+    def manual(self) -> Certificate:
+        return delivered(a_certificate(creation_mode="MANUAL", secret="a"))
+
+    @staticmethod
+    def to_b(certificate: Certificate) -> None:
+        moved = {
+            "private_key_output_secret": "b",
+            "certificate_output_secret": "b",
+        }
+        lifecycle.update(certificate, now=LATER, **moved)
+
+    @pytest.mark.parametrize(
+        "progress",
+        [
+            {},
+            {"phase": Phase.EXCHANGE, "state": "REQUESTED", "sent_at": NOW, "transaction_id": "a"},
+            {"phase": Phase.ISSUED, "sent_at": NOW, "transaction_id": "a"},
+            {"leased_until": LATER + timedelta(minutes=1), "fence": 1},
+        ],
+    )
+    def test_has_its_renewal_begin_anew(
+        self, manual: Certificate, progress: dict[str, Any]
+    ) -> None:
+        earlier = lifecycle.renew(manual, now=NOW)
+        Enrollment.objects.filter(pk=earlier.pk).update(priority=Priority.RENEWAL, **progress)
+
+        self.to_b(manual)
+
+        earlier.refresh_from_db()
+        assert (earlier.phase, earlier.error_code) == (Phase.ABANDONED, "SUPERSEDED")
+        assert MaybeIssued.objects.exists() == ("sent_at" in progress)
+        row = manual.enrollments.open().get()
+        assert (row.kind, row.priority, row.due_at) == (Kind.RENEW, Priority.RENEWAL, LATER)
+        assert (row.phase, row.reason) == (Phase.NEW, earlier.reason)
+        assert row.request["private_key_output_secret"] == "b"
+
+    def test_leaves_what_was_stopped_stopped(self, manual: Certificate) -> None:
+        lifecycle.renew(manual, now=NOW)
+        lifecycle.stop(manual, now=NOW)
+
+        self.to_b(manual)
+
+        row = manual.enrollments.open().get()
+        assert (row.due_at, row.request["private_key_output_secret"]) == (None, "b")
+
+    @pytest.mark.parametrize("issued_fingerprint", ["", "abc"])
+    def test_waits_for_its_migration(self, manual: Certificate, issued_fingerprint: str) -> None:
+        migrating.begin([manual], destination=an_issuer(), reason="migration", now=NOW)
+        manual.enrollments.open().update(issued_fingerprint=issued_fingerprint)
+
+        with pytest.raises(EnrollmentInProgress, match="being migrated"):
+            self.to_b(manual)
+
+        manual.refresh_from_db()
+        assert manual.private_key_output_secret == "a"
+
+    def test_has_it_looked_for_there(self, manual: Certificate) -> None:
+        self.to_b(manual)
+
+        manual.refresh_from_db()
+        assert (manual.in_place, manual.look_due_at) == (False, LATER)
+
+    def test_is_not_to_ask_for_another_one(self, manual: Certificate) -> None:
+        """What it says is another matter: that waits for the renewal after the open one."""
+        earlier = lifecycle.renew(manual, now=NOW)
+
+        lifecycle.update(manual, now=LATER, country="DE")
+
+        assert manual.enrollments.open().get() == earlier
 
 
 class TestDelete:
@@ -247,6 +381,20 @@ class TestDelete:
         lifecycle.delete(identity, now=LATER)
 
         editing.delete(issuer=identity.issuer)
+
+    def test_an_identity_stays_for_what_comes_to_its_issuer_from_another(self) -> None:
+        """A migration has ended, and what it had issued is still to be written."""
+        identity = delivered(an_identity())
+        moving = delivered(a_certificate(name="amf"))
+        migrating.begin([moving], destination=identity.issuer, reason="migration", now=NOW)
+        moving.enrollments.open().update(phase=Phase.ISSUED, issued_fingerprint="abc")
+
+        with pytest.raises(StillReferred, match="amf"):
+            lifecycle.delete(identity, now=LATER)
+        moving.enrollments.open().update(phase=Phase.ABANDONED)
+        lifecycle.delete(identity, now=LATER)
+
+        assert not Certificate.objects.filter(pk=identity.pk).exists()
 
     @pytest.mark.parametrize(
         "action", [lifecycle.retry, lifecycle.stop, lifecycle.renew, lifecycle.recreate]
@@ -394,20 +542,6 @@ class TestExpiryScan:
         certificate = delivered(a_certificate(), renew_at=LATER)
 
         assert lifecycle.open_due_renewals(now=NOW, limit=10) == 0
-    def test_an_identity_stays_for_what_comes_to_its_issuer_from_another(self) -> None:
-        """A migration has ended, and what it had issued is still to be written."""
-        identity = delivered(an_identity())
-        moving = delivered(a_certificate(name="amf"))
-        migrating.begin([moving], destination=identity.issuer, reason="migration", now=NOW)
-        moving.enrollments.open().update(phase=Phase.ISSUED, issued_fingerprint="abc")
-
-        with pytest.raises(StillReferred, match="amf"):
-            lifecycle.delete(identity, now=LATER)
-        moving.enrollments.open().update(phase=Phase.ABANDONED)
-        lifecycle.delete(identity, now=LATER)
-
-        assert not Certificate.objects.filter(pk=identity.pk).exists()
-
         assert lifecycle.open_due_renewals(now=LATER, limit=10) == 1
         assert lifecycle.open_due_renewals(now=LATER, limit=10) == 0
         assert open_kinds(certificate) == [(Kind.RENEW, Priority.RENEWAL)]
