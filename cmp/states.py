@@ -44,7 +44,7 @@ TRANSITIONS: dict[tuple[State, type[Body]], frozenset[State]] = {
     (State.POLLED, PkiConf): VERDICT,
     (State.POLLED, ErrorMsg): ERROR,
     (State.CONFIRMING, PkiConf): frozenset({State.DONE}),
-    (State.CONFIRMING, ErrorMsg): ERROR,
+    (State.CONFIRMING, ErrorMsg): ERROR | {State.DONE},  # DONE: it was confirmed before
     (State.REFUSED, PkiConf): frozenset({State.FAILED}),
     (State.REFUSED, ErrorMsg): ERROR,
 }

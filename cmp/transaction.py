@@ -173,6 +173,8 @@ class Transaction:
                 self._wait(body, self.poll_id, max(entry.check_after, SHORTEST_WAIT), now)
             case ErrorMsg(status=PKIStatusInfo(status=PKIStatus.waiting)):
                 self._wait(body, NO_CERT_REQ_ID, self._patience(), now)
+            case ErrorMsg(status=info) if self._was_confirmed(info):
+                self._move(State.DONE, body)
             case ErrorMsg(status=info):
                 self._fail(body, self.refusal or acceptance.rejected(message, info, now=now))
             case Ip() | Cp() | Kup():
@@ -239,6 +241,10 @@ class Transaction:
     def _patience(self) -> timedelta:
         """Nothing said how long: the first poll goes out at once, and tells us."""
         return SHORTEST_WAIT if self.state is State.POLLED else timedelta(0)
+
+    def _was_confirmed(self, info: PKIStatusInfo) -> bool:
+        """Whether a certConf came again because its pkiConf was lost: RFC 9810, 5.2.3."""
+        return self.state is State.CONFIRMING and "certConfirmed" in info.fail_info
 
     def _fail(self, body: Body, error: Rejected | Unacceptable) -> NoReturn:
         self._move(State.FAILED, body)

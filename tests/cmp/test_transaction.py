@@ -366,6 +366,43 @@ def test_a_late_pkiconf_is_polled_for_and_no_deadline_cuts_it(talk: Begin) -> No
     assert conversation.state() is State.DONE
 
 
+CONFIRMED = PKIStatusInfo(PKIStatus.rejection, (), frozenset({"certConfirmed"}))
+
+
+@pytest.mark.field_note(38)
+def test_a_certificate_that_the_ca_has_confirmed_already_is_no_refusal(talk: Begin) -> None:
+    conversation = talk()
+    conversation.grant()
+    conversation.say()  # its answer was lost, and it is sent again
+
+    conversation.hear(ErrorMsg(CONFIRMED))
+
+    assert conversation.state() is State.DONE
+    assert conversation.tx.issued is not None
+
+
+def test_only_what_answers_a_certconf_may_say_so(talk: Begin) -> None:
+    conversation = talk()
+    conversation.say()
+
+    with pytest.raises(Rejected, match="certConfirmed"):
+        conversation.hear(ErrorMsg(CONFIRMED))
+
+    assert conversation.state() is State.FAILED
+
+
+def test_nobody_may_say_so_without_proof(talk: Begin) -> None:
+    conversation = talk()
+    conversation.grant()
+    conversation.say()
+
+    with pytest.raises(Rejected) as refused:
+        conversation.hear(ErrorMsg(CONFIRMED), protected=False)
+
+    assert not refused.value.authenticated
+    assert conversation.state() is State.CONFIRMING
+
+
 def test_a_refusal_may_be_taken_note_of_late(hand: Hand, talk: Begin) -> None:
     conversation = talk()
     conversation.say()
