@@ -58,6 +58,9 @@ def hurried(configuration: Path, folder: Path) -> Path:
     (folder / "rules.yml").write_text(rules)
     content = json.loads(configuration.read_text())
     content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    for job in content["scrape_configs"]:
+        for targets in job["static_configs"]:
+            targets["labels"] = {"namespace": "occm"}  # as in Kubernetes
     content["rule_files"] = [str(folder / "rules.yml")]
     (folder / "prometheus.yml").write_text(json.dumps(content))
     return folder / "prometheus.yml"
