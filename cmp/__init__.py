@@ -10,7 +10,7 @@ may be asked beside certificates.
 values, so a test is bytes in and bytes out, and a transaction survives the worker that began it.
 """
 
-from cmp.acceptance import Issued
+from cmp.acceptance import Issued, require_serial_number
 from cmp.errors import (
     BadHttp,
     CmpError,
@@ -87,5 +87,6 @@ __all__ = [
     "read_certificate_template",
     "read_crls",
     "read_root_update",
+    "require_serial_number",
     "same_name",
 ]

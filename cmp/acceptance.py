@@ -34,6 +34,7 @@ IMPLICIT_CONFIRM = x509.ObjectIdentifier("1.3.6.1.5.5.7.4.13")  # id-it-implicit
 CLOCK_SKEW = timedelta(minutes=5)  # a new certificate may begin that much after our now
 CLOSE_ENOUGH = timedelta(days=1)  # between a validity asked for and the one granted
 MAX_TEXT = 8192  # characters of a CA's explanation; some append a certificate in words
+MAX_SERIAL_NUMBER = 8 * 20  # bits; an octet more for the sign is let pass
 
 GRANTED = frozenset(
     {
@@ -175,6 +176,7 @@ def accept(
     certificate = _certificate(response)
     _require_no_earlier_update(response, request)
     _require_key(certificate, request)
+    require_serial_number(certificate)
     chain = trust.check_issued(certificate, helpers, _moment(certificate, now))
     return Issued(
         certificate,
@@ -207,6 +209,16 @@ def _require_key(certificate: x509.Certificate, request: CertificateRequest) -> 
         same = False
     if not same:
         raise Unacceptable("the issued certificate is for another public key")
+
+
+def require_serial_number(certificate: x509.Certificate) -> None:
+    """RFC 5280, 4.1.2.2: positive, and of at most 20 octets. Raises Unacceptable."""
+    number = certificate.serial_number
+    if number <= 0 or number.bit_length() > MAX_SERIAL_NUMBER:
+        raise Unacceptable(
+            f"the certificate's serial number {one_line(f'{number:x}', 60)} is none that a CA may"
+            " give: RFC 5280 allows positive ones of up to 20 octets"
+        )
 
 
 def _moment(certificate: x509.Certificate, now: datetime) -> datetime:

@@ -27,7 +27,7 @@ from certificates.domain.contents import Parcel
 from certificates.domain.means import place
 from certificates.fields import Sealed, Undecryptable
 from certificates.models import Certificate, Enrollment
-from cmp import CmpError
+from cmp import CmpError, require_serial_number
 from issuers.domain import channel
 from issuers.domain.channel import ConfigurationError
 from secretstore import (
@@ -169,6 +169,7 @@ def _require_fit(
     if leaf.not_valid_before_utc <= ours.not_valid_before_utc:
         raise _Unfit("it is not newer than the one delivered")
     try:
+        require_serial_number(leaf)
         channel.trust_store(row.issuer, secrets=secrets).check_issued(leaf, above, now)
     except watch.AWAY:
         raise
@@ -248,7 +249,7 @@ def _repair(row: Certificate, seen: Seen, now: datetime) -> str:
             " key and certificate there."
         )
     row.repaired_at = now
-    reason = f"drift: {seen.differs}"[:300]
+    reason = f"drift: {seen.differs}"
     priority = None if is_identity else Enrollment.Priority.BULK  # others wait for an identity
     errands.open_one(row, kind=Kind.RECREATE, reason=reason, now=now, priority=priority)
     return "A new certificate is asked for."

@@ -18,6 +18,7 @@ import secretstore
 from certificates.domain import errands, identity, policy
 from certificates.domain.means import fingerprint
 from certificates.models import Certificate, Enrollment, Output
+from cmp import Unacceptable, require_serial_number
 from issuers import statements
 from secretstore import (
     Forbidden,
@@ -98,6 +99,10 @@ def _find(row: Certificate, secrets: SecretStore) -> Found:
         return Found(None, str(error))
     if not secretstore.is_pair(key, leaf):
         return Found(None, f"{key_ref} is not the private key of {leaf_ref}: put a pair there")
+    try:
+        require_serial_number(leaf)
+    except Unacceptable as error:
+        return Found(None, f"{leaf_ref}: {error}")
     return Found(leaf)
 
 

@@ -14,6 +14,7 @@ from certificates.models import Certificate, Enrollment
 from cmp.testing import DemoCA, Pki
 from issuers.models import Issuer
 from secretstore import Change, Secret, Unavailable
+from tests.cmp.certs import renumbered
 from tests.factories import a_certificate
 from tests.fakes.faults import NotWriting, Refusing
 from tests.fakes.site import REFERENCE, SECRET, Site
@@ -246,6 +247,17 @@ class TestAPairOfSomebodyElse:
         looked_at_twice(site)
         assert kinds(certificate) == [Kind.CREATE, Kind.RECREATE]
         assert "not adopted" in site.errand(certificate).reason
+
+    def test_with_a_serial_number_that_no_ca_may_give_is_not_adopted(
+        self, site: Site, issuer: Issuer, certificate: Certificate
+    ) -> None:
+        site.clock.forward(hours=1)
+        site.provide(issuer, "nf-tls", days=100)
+        leaf = renumbered(site.leaf(certificate), 1 << 160, site.cas[issuer.pk].pki.issuing.key)
+        write(site, tls_crt=leaf.public_bytes(Encoding.PEM))
+        looked_at_twice(site)
+        assert kinds(certificate) == [Kind.CREATE, Kind.RECREATE]
+        assert "serial number" in site.errand(certificate).reason
 
     def test_that_is_older_is_not_adopted(
         self, site: Site, issuer: Issuer, certificate: Certificate

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.exceptions import ValidationError
 
 from certificates.domain import lifecycle, migrating
@@ -20,7 +21,15 @@ from certificates.domain.conflicts import (
 from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment, LeaseLost, MaybeIssued
 from issuers.domain import editing
-from tests.factories import NOW, a_certificate, an_enrollment, an_identity, an_issuer
+from tests.cmp.certs import a_root, an_ec_key, renumbered
+from tests.factories import (
+    NOW,
+    a_certificate,
+    an_enrollment,
+    an_identity,
+    an_issuer,
+    certificate_spec,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -152,6 +161,38 @@ class TestUpdate:
         assert (row.kind, row.priority) == (Kind.RECREATE, Priority.OPERATOR)
         assert row.request[field] == value
         assert field in row.reason
+
+    def test_a_change_of_everything_is_named_as_far_as_there_is_room(self) -> None:
+        certificate = delivered(a_certificate())
+        other = certificate_spec(
+            key_algorithm="RSA",
+            key_size="KEYSIZE_2048",
+            elliptic_curve="",
+            extended_key_usage=["SERVER_AUTH"],
+            country="DE",
+            state="x",
+            location="x",
+            organization="x",
+            organization_unit="x",
+            common_name="x",
+            requested_validity_days=100,
+            ip_addresses=["10.0.0.1"],
+            dns_names=["nrf.example.org"],
+            uri_api_roots=["https://nrf.example.org"],
+            uri_urns=["urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"],
+            private_key_output_key="x.key",
+            certificate_output_key="x.crt",
+            chain_output_namespace="ns1",
+            chain_output_secret="x",
+            chain_output_key="x.pem",
+        )
+        changes = {name: other[name] for name in other if name not in lifecycle.FIXED}
+
+        lifecycle.update(certificate, now=LATER, **changes)
+
+        reason = certificate.enrollments.open().get().reason
+        assert reason.startswith("changed: key_algorithm, key_size, ")
+        assert (len(reason), reason[-1]) == (300, "…")
 
     def test_recreating_says_it_without_doing_it(self) -> None:
         certificate = delivered(a_certificate())
@@ -370,6 +411,31 @@ class TestDelete:
         [noted] = MaybeIssued.objects.all()
         assert (noted.certificate_name, noted.transaction_id) == (row.certificate.name, "ab")
         assert "deleted" in noted.reason
+
+    def test_one_that_cannot_go_keeps_no_other_from_going(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        spoilt = an_enrollment(leased_until=LATER, sent_at=NOW, certificate_der=b"scribble")
+        other = an_enrollment(leased_until=LATER)
+        for row in (spoilt, other):
+            lifecycle.delete(row.certificate, now=NOW)
+
+        assert lifecycle.finish_deletions(now=LATER) == 1
+
+        assert Certificate.objects.get() == spoilt.certificate
+        assert f"{spoilt.certificate}: it cannot be deleted" in caplog.text
+
+    def test_a_serial_number_that_there_is_no_room_for_is_left_out_of_what_is_remembered(
+        self,
+    ) -> None:
+        granted = renumbered(a_root().certificate, 1 << 200, an_ec_key())
+        der = granted.public_bytes(Encoding.DER)
+        row = an_enrollment(sent_at=NOW, transaction_id="ab", certificate_der=der)
+
+        lifecycle.delete(row.certificate, now=LATER)
+
+        [noted] = MaybeIssued.objects.all()
+        assert (noted.serial_number, bytes(noted.certificate_der)) == ("", der)
 
     def test_an_identity_stays_while_others_need_it(self) -> None:
         identity = an_identity()

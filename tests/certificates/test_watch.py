@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certificates.domain import figures, lifecycle, looks, watch
 from certificates.models import Certificate, Enrollment, LeaseLost, MaybeIssued
@@ -12,6 +13,7 @@ from cmp import format_name
 from cmp.testing import DemoCA, Pki
 from issuers.models import Issuer
 from secretstore import Secret, Unavailable
+from tests.cmp.certs import renumbered
 from tests.factories import NOW, a_certificate, an_identity
 from tests.fakes.site import Site
 
@@ -82,6 +84,20 @@ def test_a_key_that_is_anothers_is_not_ready(
     manual.refresh_from_db()
     assert site.readiness(manual) == "NOT_READY"
     assert "not the private key" in manual.attention
+
+
+def test_a_serial_number_that_no_ca_may_give_is_trouble(
+    site: Site, issuer: Issuer, manual: Certificate
+) -> None:
+    site.provide(issuer, "nf-tls")
+    leaf = renumbered(site.leaf(manual), 1 << 160, site.cas[issuer.pk].pki.issuing.key)
+    site.put("ns1", "nf-tls", {"tls.crt": leaf.public_bytes(Encoding.PEM)})
+
+    site.look()
+
+    manual.refresh_from_db()
+    assert site.readiness(manual) == "NOT_READY"
+    assert "ns1/nf-tls[tls.crt]: the certificate's serial number" in manual.attention
 
 
 def test_expiry_shows_without_a_look(site: Site, issuer: Issuer, manual: Certificate) -> None:

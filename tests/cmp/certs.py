@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cmp.asn1 import sequence_of, wrap
+
 DER = Encoding.DER
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -128,6 +130,21 @@ def a_certificate(  # noqa: PLR0913 - what a certificate may differ in
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
         builder = builder.add_extension(identifier, False).add_extension(authority, False)
     return Holder(builder.sign(signing, hashes.SHA256()), key)
+
+
+def renumbered(certificate: x509.Certificate, number: int, key: Any) -> x509.Certificate:
+    """Return it with another serial number, also one that `cryptography` gives to none."""
+    der, before = certificate.public_bytes(DER), certificate.tbs_certificate_bytes
+    content = before[4:].replace(_integer(certificate.serial_number), _integer(number), 1)
+    tbs = sequence_of(content)
+    rest = der[4 + len(before) :]
+    algorithm = rest[: 2 + rest[1]]
+    signature = key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+    return x509.load_der_x509_certificate(sequence_of(tbs + algorithm + wrap(3, b"\0" + signature)))
+
+
+def _integer(number: int) -> bytes:
+    return wrap(2, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
 
 
 def a_root(name: str = "Root", **fields: Any) -> Holder:

@@ -125,6 +125,33 @@ def test_an_error_in_answer_to_a_refusal_still_tells_why_we_refused(
     assert conversation.state() is State.FAILED
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number which wasn't positive")
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [
+        (0, State.REFUSING),
+        (1, State.GRANTED),
+        ((1 << 160) - 1, State.GRANTED),
+        (1 << 160, State.REFUSING),
+        (1 << 20000, State.REFUSING),
+    ],
+    ids=["0", "1", "20 octets", "21 octets", "2.5 KiB"],
+)
+def test_serial_numbers_are_positive_and_of_up_to_20_octets(
+    hand: Hand, talk: Begin, number: int, state: State
+) -> None:
+    conversation = talk()
+    conversation.say()
+    issued = hand.issue(conversation.sent[-1])
+    certificate = certs.renumbered(issued, number, hand.issuing.key)
+
+    conversation.hear(hand.grants(conversation.sent[-1], certificate))
+
+    assert conversation.state() is state
+    refused = "is none that a CA may give" in str(conversation.tx.refusal)
+    assert refused is (state is State.REFUSING)
+
+
 def test_a_certificate_that_leads_to_no_anchor_is_refused(hand: Hand, talk: Begin) -> None:
     stranger = a_root("Stranger")
     conversation = talk()

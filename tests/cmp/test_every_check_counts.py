@@ -54,6 +54,7 @@ from tests.cmp.wrong_answers import (
     mac_for_a_signature,
     not_the_server_cert,
     nothing_anchors_the_signer,
+    numbered_at_length,
     poll_answered_about_another,
     refused_with_a_certificate,
     signature_for_a_mac,
@@ -307,6 +308,12 @@ CHECKS = [
         "for another public key",
         another_key,
         instead(acceptance, "_require_key", lambda *_: None),
+    ),
+    Check(
+        "serial number",
+        "is none that a CA may give",
+        numbered_at_length,
+        instead(acceptance, "require_serial_number", lambda _: None),
     ),
     Check(
         "path of the certificate",

@@ -115,6 +115,14 @@ def another_key(hand: Hand, talk: Begin) -> Talk:
     return conversation
 
 
+def numbered_at_length(hand: Hand, talk: Begin) -> Talk:
+    conversation = talk()
+    conversation.say()
+    certificate = certs.renumbered(hand.issue(conversation.sent[-1]), 1 << 160, hand.issuing.key)
+    conversation.hear(hand.grants(conversation.sent[-1], certificate))
+    return conversation
+
+
 def issued_for_the_past(hand: Hand, talk: Begin) -> Talk:
     conversation = talk()
     conversation.say()
