@@ -53,6 +53,15 @@ class TrustStore:
     def can_anchor_signers(self) -> bool:
         return bool(self.roots) or self.server_cert is not None
 
+    def can_anchor_issued(self, now: datetime) -> bool:
+        """Say whether a path could end here: with the certificate of a CA that is valid."""
+        return any(_may_issue(one, now) for one in (*self._partial_anchors, *self.roots))
+
+    @property
+    def _partial_anchors(self) -> Certificates:
+        """What anchors issued certificates beside the roots."""
+        return (*((self.server_cert,) if self.server_cert else ()), *self.intermediates)
+
     def check_signer(
         self, certificate: x509.Certificate, helpers: Iterable[x509.Certificate], now: datetime
     ) -> None:
@@ -83,18 +92,17 @@ class TrustStore:
         It runs from the certificate's issuer upward, as far as it is known, without the root.
         """
         helpers = tuple(islice(helpers, MAX_HELPERS))
-        pinned = (self.server_cert,) if self.server_cert else ()
         try:
             path = self._path_to_root(certificate, helpers, now)  # the whole way, if it can be had
         except _NoPathError as first:
-            anchors = (*pinned, *self.intermediates, *self.roots)
+            anchors = (*self._partial_anchors, *self.roots)
             try:
                 path = _path(certificate, anchors, helpers, now, partial=True)
             except _NoPathError as error:
                 why = error if not self.roots or str(error) == str(first) else f"{first}; {error}"
                 raise Unacceptable(f"the issued certificate is not trusted: {why}") from None
         chain = path[1:]
-        above = _further_up(chain[-1:], (*pinned, *self.intermediates, *helpers), now)
+        above = _further_up(chain[-1:], (*self._partial_anchors, *helpers), now)
         return _without_root(chain + above)
 
     def roots_of(self, certificates: Certificates) -> Certificates:

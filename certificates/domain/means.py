@@ -79,6 +79,13 @@ def check(enrollment: Enrollment, means: Means, secrets: SecretStore, *, now: da
             f"no CA certificate in the trust store of issuer {enrollment.issuer_name} is valid now:"
             f" {', '.join(map(_described, anchors)) or 'it is empty'}"
         )
+    if not trust.can_anchor_issued(now):
+        place = f"{enrollment.ca.trust_store_namespace}/{enrollment.ca.trust_store_secret}"
+        raise ConfigurationError(
+            f"what issuer {enrollment.issuer_name} issues could not be accepted: neither its trust"
+            f" store, secret {place}, nor a CA bundle holds the certificate of a CA that is valid"
+            " now: add it to the intermediate CA certs"
+        )
     if isinstance(means.credentials, SignatureCredentials):
         signer = means.credentials.certificate
         if not _valid(signer, now):

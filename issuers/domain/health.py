@@ -4,7 +4,7 @@ Looks are claimed by moving `look_due_at`, so that two workers do not look at th
 edit meanwhile makes another look due. That a CA answers is written only when it says something new.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,13 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
+from cmp import TrustStore
 from issuers import statements
 from issuers.domain import inputs
 from issuers.domain.inputs import ConfigurationError, Input
 from issuers.models import Issuer, IssuerHealth, SecretStoreHealth
 from secretstore import (
+    ABSENT,
     Secret,
     SecretKeyRef,
     SecretStore,
@@ -207,6 +209,32 @@ def _warnings(issuer: Issuer, secrets: SecretStore, now: datetime) -> Iterator[s
         secret = read[place]
         if secret is not None:
             yield from _content_warnings(wanted, secret, now)
+    yield from _anchor_warnings(issuer, read, now)
+
+
+def _anchor_warnings(
+    issuer: Issuer, read: Mapping[tuple[str, str], Secret | None], now: datetime
+) -> Iterator[str]:
+    """Tell of a trust store that no issued certificate leads to, where no CA bundle is at hand.
+
+    What is missing there, does not parse or has expired is told already.
+    """
+    found: list[x509.Certificate] = []
+    for wanted in inputs.trust_store(issuer):
+        secret = read.get((wanted.ref.namespace, wanted.ref.secret))
+        try:
+            found += wanted.read(secret or ABSENT, wanted.ref)
+        except SecretStoreError:
+            return
+    valid = tuple(one for one in found if one.not_valid_after_utc >= now)
+    if not valid or TrustStore(roots=valid).can_anchor_issued(now):
+        return
+    if not issuer.certificates.exclude(ca_bundle_key="").exists():
+        place = f"{issuer.trust_store_namespace}/{issuer.trust_store_secret}"
+        yield (
+            f"OCCM trust store: secret {place} holds no CA certificate that issued ones could lead"
+            " to: add the CA's to the intermediate CA certs"
+        )
 
 
 def _content_warnings(wanted: Input, secret: Secret, now: datetime) -> Iterator[str]:

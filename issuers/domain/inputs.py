@@ -58,13 +58,18 @@ def provided(issuer: Issuer, *, with_identity: bool) -> Iterator[Input]:
             issuer.other_signature_secret,
         )
         yield from _pair(*identity, issuer.other_signature_key, issuer.other_signature_cert)
+    yield from trust_store(issuer)
+    if issuer.tls_enabled:
+        tls = ("TLS trust store", issuer.tls_namespace, issuer.tls_secret)
+        yield from _each(*tls, issuer.tls_trusted_certs, certificates)
+
+
+def trust_store(issuer: Issuer) -> Iterator[Input]:
+    """Yield what the trust store of the issuer is to hold."""
     trust = ("OCCM trust store", issuer.trust_store_namespace, issuer.trust_store_secret)
     pinned = [issuer.trust_store_server_cert] if issuer.trust_store_server_cert else []
     cas = [*issuer.trust_store_root_ca_certs, *issuer.trust_store_intermediate_ca_certs]
     yield from _each(*trust, [*cas, *pinned], certificates)
-    if issuer.tls_enabled:
-        tls = ("TLS trust store", issuer.tls_namespace, issuer.tls_secret)
-        yield from _each(*tls, issuer.tls_trusted_certs, certificates)
 
 
 def _each(

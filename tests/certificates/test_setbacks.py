@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from certificates.domain import enroll, failures, identity, lifecycle
 from certificates.fields import Sealed
 from certificates.models import Certificate, Enrollment
+from cmp.parts import FAIL_INFO
+from cmp.testing.behaviour import Refusal
 from issuers.models import Issuer, IssuerHealth
 from secretstore import Forbidden
 from tests.factories import NOW, a_certificate, an_identity
@@ -106,6 +109,20 @@ class TestWhatGoesWrong:
 
         assert site.errand(certificate).due_at == NOW + RETRY
 
+    def test_a_ca_that_names_every_failure_there_is_is_understood(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        site.cas[issuer.pk].refuse = Refusal(frozenset(FAIL_INFO), ("all of it",))
+        certificate = a_certificate(issuer=issuer)
+
+        site.run()
+
+        row = site.errand(certificate)
+        assert row.error_code == "CMP_REJECTED"
+        assert "wrongIntegrity]: all of it" in row.error
+        assert row.fail_info.startswith("addInfoNotAvailable, badAlg, ")
+        assert (len(row.fail_info), row.fail_info[-1]) == (400, "…")
+
     def test_another_ca_is_not_concerned(self, site: Site, issuer: Issuer) -> None:
         other = site.add_ca()
         an_identity(issuer=other)
@@ -181,6 +198,32 @@ class TestConfiguration:
         assert row.error_code == "CONFIGURATION"
         assert "Test CA Root" in row.error
         assert site.cas[issuer.pk].count("ir") == asked
+
+    def test_a_trust_store_without_a_ca_is_found_before_the_ca_is_asked(self, site: Site) -> None:
+        """A server cert may sign what the CA says, and issues nothing."""
+        issuer = site.add_ca(
+            trust_store_root_ca_certs=[],
+            trust_store_intermediate_ca_certs=["sub.pem"],
+            trust_store_server_cert="server.pem",
+        )
+        pki = site.cas[issuer.pk].pki
+        signer, ca = (
+            one.public_bytes(Encoding.PEM)
+            for one in (pki.signer.certificate, pki.issuing.certificate)
+        )
+        site.put("ns1", issuer.trust_store_secret, {"server.pem": signer, "sub.pem": signer})
+        identity_row = an_identity(issuer=issuer)
+        site.run()
+        row = site.errand(identity_row)
+        assert (row.phase, row.error_code) == (Phase.NEW, "CONFIGURATION")
+        assert f"ns1/{issuer.trust_store_secret}" in row.error
+        assert site.cas[issuer.pk].counts == {}
+
+        site.put("ns1", issuer.trust_store_secret, {"sub.pem": ca})
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(identity_row) == "READY"
 
     def test_an_unreadable_output_is_found_before_the_ca_is_asked(
         self, site: Site, issuer: Issuer

@@ -111,6 +111,26 @@ def test_a_server_cert_is_trusted_directly(root: Holder) -> None:
     store.check_signer(pinned.certificate, (), NOW)
 
 
+@pytest.mark.parametrize(
+    ("field", "holder", "possible"),
+    [
+        ("roots", a_root(), True),
+        ("intermediates", a_root(), True),
+        ("server_cert", a_root(), True),
+        ("server_cert", a_signer(a_root()), False),
+        ("roots", a_signer(a_root()), False),
+        ("intermediates", a_root(ends=NOW - DAY), False),
+        ("roots", a_root(starts=NOW + DAY), False),
+    ],
+)
+def test_a_valid_ca_has_to_be_there_for_issued_certificates_to_lead_to(
+    field: str, holder: Holder, possible: bool
+) -> None:
+    held: Any = holder.certificate if field == "server_cert" else of(holder)
+
+    assert TrustStore(**{field: held}).can_anchor_issued(NOW) is possible
+
+
 def test_with_a_server_cert_the_roots_do_not_count(
     store: TrustStore, root: Holder, issuing: Holder
 ) -> None:

@@ -144,6 +144,19 @@ def test_a_certificate_that_expired_is_told(secrets: MemorySecretStore) -> None:
     ]
 
 
+def test_a_trust_store_that_no_issued_certificate_leads_to_is_told(
+    secrets: MemorySecretStore,
+) -> None:
+    issuer = an_issuer(trust_store_root_ca_certs=[], trust_store_server_cert="server.pem")
+    provide(secrets, issuer)
+    put(secrets, "ns1", issuer.trust_store_secret, {"server.pem": pem(pki().signer.certificate)})
+
+    assert warnings(secrets) == [
+        f"OCCM trust store: secret ns1/{issuer.trust_store_secret} holds no CA certificate that"
+        " issued ones could lead to: add the CA's to the intermediate CA certs"
+    ]
+
+
 def test_the_tls_trust_store_is_looked_at_when_tls_is_on(secrets: MemorySecretStore) -> None:
     provide(secrets, an_issuer(**TLS))
 
