@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -150,6 +151,8 @@ def _talk(enrollment: Enrollment, tx: Transaction, ca: Transport, world: World) 
         answer = _ask(enrollment, tx, message, ca, world)
         now = world.clock()
         tx.receive(answer, now=now)
+        if tx.state is State.WAITING and _is_late(enrollment, now):
+            raise Expired("the CA has not answered the confirmation, and asks for more patience")
         told = _told(enrollment, tx, now=now)
 
 
@@ -254,16 +257,18 @@ def _note(enrollment: Enrollment, told: dict[str, Any], world: World) -> None:
 
 
 def _granted(tx: Transaction, issuer: Issuer, now: datetime) -> dict[str, Any]:
-    """Return the columns of the certificate that was just granted, if one was."""
+    """Return the columns of the certificate that was just granted, or refused by us, if one was."""
+    until = now + max(CONFIRM_PATIENCE, timedelta(seconds=issuer.total_timeout_s))
+    if tx.state is State.REFUSING:
+        return {"confirm_until": until}
     if tx.issued is None or tx.state not in {State.GRANTED, State.DONE}:
         return {}
-    patience = max(CONFIRM_PATIENCE, timedelta(seconds=issuer.total_timeout_s))
     return {
         "certificate_der": tx.issued.certificate.public_bytes(Encoding.DER),
         "chain_der": [_base64(one) for one in tx.issued.chain],
         "modifications": list(tx.issued.modifications),
         "issued_fingerprint": means.fingerprint(tx.issued.certificate),
-        "confirm_until": now + patience,
+        "confirm_until": until,
     }
 
 
@@ -285,7 +290,8 @@ def _set_back(enrollment: Enrollment, error: CmpError, tx: Transaction, *, now: 
     """Record a failure, and leave the row where the next try is to begin."""
     failed, unanswered = tx.state is State.FAILED, enrollment.asked_at is not None
     expired = isinstance(error, Expired) and enrollment.sent_at is not None and not unanswered
-    recorded = failures.recorded(enrollment, error, now=now, ended=failed or expired)
+    until = tx.deadline if tx.state is State.POLLED else None
+    recorded = failures.recorded(enrollment, error, now=now, ended=failed or expired, until=until)
     if failed:
         enrollment.exchange = _exchange(enrollment, tx)
         _refused(enrollment, error, tx, recorded)
@@ -302,7 +308,7 @@ def _unanswered(
     enrollment: Enrollment, error: CmpError, recorded: dict[str, Any], now: datetime
 ) -> None:
     """No answer came, or none that counts as one."""
-    late = enrollment.confirm_until is not None and now >= enrollment.confirm_until
+    late = _is_late(enrollment, now)
     match enrollment.state:
         case State.REQUESTED if isinstance(error, Unreachable):
             enrollment.keep(**recorded | _unsent())
@@ -315,6 +321,11 @@ def _unanswered(
         case _:
             unproven = enrollment.state == State.REQUESTED and isinstance(error, Rejected)
             begin_anew(enrollment, lost=str(error), unproven=unproven, **recorded)
+
+
+def _is_late(enrollment: Enrollment, now: datetime) -> bool:
+    """Say whether the CA must have taken back by now what it issued and nobody has confirmed."""
+    return enrollment.confirm_until is not None and now >= enrollment.confirm_until
 
 
 def _refused(
@@ -350,8 +361,8 @@ def _turned_away(error: BadHttp) -> bool:
 
 
 def _endpoint_is_gone(enrollment: Enrollment) -> bool:
-    begun_by_https = str(enrollment.exchange.get("url", "")).startswith("https:")
-    return begun_by_https and not enrollment.ca.tls_enabled
+    begun_by = urlsplit(str(enrollment.exchange.get("url", ""))).scheme
+    return begun_by == "https" and not enrollment.ca.tls_enabled
 
 
 def _base64(certificate: x509.Certificate) -> str:

@@ -65,14 +65,21 @@ def patience(error: Exception) -> timedelta:
 
 
 def recorded(
-    enrollment: Enrollment, error: Exception, *, now: datetime, ended: bool = False
+    enrollment: Enrollment,
+    error: Exception,
+    *,
+    now: datetime,
+    ended: bool = False,
+    until: datetime | None = None,
 ) -> dict[str, Any]:
     """Return the changes that remember a failure, release the row and plan its next try.
 
     The tries of a migration are limited, so there a poll that fails is none: the CA may be about to
-    grant what it asked patience for, unless the transaction has `ended`.
+    grant what it asked patience for, unless the transaction has `ended`. Whatever patience is
+    asked for now, the next try is not put off beyond `until`.
     """
-    changes = remembered(enrollment, error, now=now) | {"waiting_for": "", "asked_at": None}
+    changes = remembered(enrollment, error, now=now, until=until)
+    changes |= {"waiting_for": "", "asked_at": None}
     limited = enrollment.kind == Enrollment.Kind.MIGRATE
     if limited and not ended and errands.is_polled(enrollment, now=now):
         changes["tries"] = enrollment.tries
@@ -92,11 +99,17 @@ def _with(setbacks: list[dict[str, Any]], failure: dict[str, Any], now: datetime
 
 
 def remembered(
-    errand: Enrollment | Revocation, error: Exception, *, now: datetime
+    errand: Enrollment | Revocation,
+    error: Exception,
+    *,
+    now: datetime,
+    until: datetime | None = None,
 ) -> dict[str, Any]:
     """Return what every kind of errand remembers of a failure."""
-    text, due_at = str(error), now + patience(error)
-    if due_at > now + settings.OCCM_RETRY_INTERVAL:
+    text, due_at, soonest = str(error), now + patience(error), now + settings.OCCM_RETRY_INTERVAL
+    if until is not None:
+        due_at = max(soonest, min(due_at, until))
+    if due_at > soonest:
         text = f"{text}{POSTPONED}{due_at:%Y-%m-%d %H:%M:%S} UTC, as it asked)"
     code: str = getattr(error, "code", UNEXPECTED)
     metrics.failed(errand, failure_class=failure_class(code) or "", code=code)

@@ -382,13 +382,14 @@ class TestTheEndpoint:
 
         assert urls == [issuer.server_url, issuer.server_url, secure]
 
+    @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
     @pytest.mark.parametrize("stands", ["the CA thinks", "granted"])
     def test_what_was_begun_by_https_goes_on_without_it_once_it_is_disabled(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch, stands: str
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, stands: str, scheme: str
     ) -> None:
         store: dict[str, Any] = {"tls_namespace": "ns1", "tls_secret": "tls"}
         store["tls_trusted_certs"] = ["ca.pem"]
-        issuer = site.add_ca(server_url="https://ca.example/pkix/", tls_enabled=True, **store)
+        issuer = site.add_ca(server_url=f"{scheme}://ca.example/pkix/", tls_enabled=True, **store)
         ca = site.cas[issuer.pk]
         if stands == "granted":
             ca.drop_connection = When(frozenset({"certConf"}), times=1)

@@ -8,6 +8,7 @@ import pytest
 from certificates.domain import exchange, unseen
 from certificates.models import Enrollment, MaybeIssued
 from cmp import NoAnswer, State
+from cmp.testing import DemoCA
 from cmp.testing.behaviour import When
 from issuers.models import Issuer
 from tests.factories import NOW, a_certificate, an_identity
@@ -21,6 +22,11 @@ RETRY = timedelta(seconds=30)
 
 class Killed(BaseException):
     """Like `kill -9`: nothing of ours catches it."""
+
+
+def asking_for_patience(ca: DemoCA) -> None:
+    """Have it take its time over every confirmation, without end."""
+    ca.polls, ca.polls_on, ca.check_after = 1_000_000, frozenset({"certConf"}), RETRY
 
 
 class TestPolling:
@@ -116,6 +122,23 @@ class TestPolling:
         site.run()
 
         assert site.errand(certificate).due_at == NOW + timedelta(seconds=issuer.total_timeout_s)
+
+    def test_the_total_timeout_is_not_slept_past_whatever_patience_is_asked_for(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.polls, ca.check_after = 2, timedelta(seconds=10)
+        ca.http_503_html, ca.retry_after = When(frozenset({"pollReq"}), skip=1), timedelta(hours=1)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        site.clock.forward(seconds=10)
+
+        site.run()
+
+        row = site.errand(certificate)
+        assert (row.state, row.error_code) == (State.WAITING, "CMP_HTTP")
+        assert row.due_at == NOW + timedelta(seconds=issuer.total_timeout_s)
+        assert "not tried before 2026-01-01 12:05:00 UTC" in row.error
 
 
 class TestWhatWasSent:
@@ -342,6 +365,41 @@ class TestConfirmation:
         [noted] = MaybeIssued.objects.all()
         assert noted.serial_number == f"{ca.issued[-1].serial:x}"
         assert not site.is_written(certificate)
+
+    def test_patience_is_not_had_for_ever(self, site: Site, issuer: Issuer) -> None:
+        ca = site.cas[issuer.pk]
+        asking_for_patience(ca)
+        certificate = a_certificate(issuer=issuer)
+        site.run_until(MaybeIssued.objects.exists, at_most=exchange.CONFIRM_PATIENCE + 2 * RETRY)
+        row = site.errand(certificate)
+        assert (row.phase, row.error_code) == (Phase.NEW, "CMP_TIMEOUT")
+        assert MaybeIssued.objects.get().serial_number == f"{ca.issued[-1].serial:x}"
+        assert not site.is_written(certificate)
+
+        ca.polls = 0
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
+
+    @pytest.mark.parametrize("silent", [False, True])
+    def test_a_refusal_that_the_ca_does_not_take_note_of_is_given_up(
+        self, site: Site, issuer: Issuer, silent: bool
+    ) -> None:
+        ca = site.cas[issuer.pk]
+        ca.issue_for_another_key = When(times=1)
+        asking_for_patience(ca)
+        certificate = a_certificate(issuer=issuer)
+        site.run()
+        assert site.errand(certificate).state == State.WAITING
+        ca.garbage = silent
+        site.run_until(MaybeIssued.objects.exists, at_most=exchange.CONFIRM_PATIENCE + 2 * RETRY)
+
+        ca.polls, ca.garbage = 0, False
+        site.clock.forward(seconds=30)
+        site.run()
+
+        assert site.readiness(certificate) == "READY"
 
     def test_implicit_confirmation_needs_no_certconf(self, site: Site, issuer: Issuer) -> None:
         ca = site.cas[issuer.pk]
