@@ -41,6 +41,7 @@ __all__ = ["TLS_GROUPS", "HttpTransport", "HttpVersion", "TlsTrust", "TlsVersion
 
 CONTENT_TYPE = "application/pkixcmp"  # exactly this, without parameters: RFC 9811, 3.4
 MAX_ANSWER = 1 << 20  # bytes
+PIECE = 16 << 10  # bytes of an answer read at a time
 URL_SAFE = "/?:@!$&'()*+,;=~%"  # RFC 3986, 3.3 and 3.4; % because what is quoted stays so
 EXCERPT = 120  # characters of an answer that is no PKIMessage
 
@@ -145,16 +146,19 @@ class _Answer:
     @classmethod
     def read(cls, response: Response, url: SplitResult) -> Self:
         raw = cast("HTTPResponse", response.raw)
-        content, room = b"", bytearray(MAX_ANSWER + 1)  # `read` heeds no limit in a chunk of -1
+        content, piece = bytearray(), memoryview(bytearray(PIECE))
         try:
-            content = bytes(room[: raw.readinto(room)])
+            # Not `read`: in a chunk of -1 bytes that heeds no limit.
+            while len(content) <= MAX_ANSWER and (count := raw.readinto(piece)):
+                content += piece[:count]
             if len(content) <= MAX_ANSWER and raw.length:
-                raise IncompleteRead(content, raw.length)
+                raise IncompleteRead(bytes(content), raw.length)
         except (HTTPException, OSError):
             if _is_pkixcmp(response.headers):
                 raise
-            content = b""  # the status says enough
-        return cls(url.netloc, response.status_code, raw.version == 11, response.headers, content)
+            content.clear()  # the status says enough
+        version_1_1 = raw.version == 11
+        return cls(url.netloc, response.status_code, version_1_1, response.headers, bytes(content))
 
     @property
     def is_pkixcmp(self) -> bool:
