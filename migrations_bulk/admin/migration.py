@@ -113,17 +113,20 @@ class BulkMigrationAdmin(OperatorAdmin):
             page: HttpResponseBase = self.add_view(request)
             return page
         again = {name: request.POST.get(name, "") for name in migrate.FIELDS}
+        found = selection.preview(spec["source"], spec["destination"], now=database_time())
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": f"Preview: {spec['source']} → {spec['destination']}",
             "crumb": "Preview",
-            "found": selection.preview(spec["source"], spec["destination"], now=database_time()),
+            "found": found,
             "spec": spec,
             "fields": again.items(),
             "add_url": self._page("add"),
             "back_url": f"{self._page('add')}?{urlencode(again)}",
             "named": NAMED,
+            "more_initiated": len(found.initiated) - NAMED,
+            "more_skipped": len(found.skipped) - NAMED,
         }
         return TemplateResponse(request, "migrations_bulk/preview.html", context)
 
@@ -135,7 +138,7 @@ class BulkMigrationAdmin(OperatorAdmin):
 
     def kept_from_deletion(self, obj: BulkMigration) -> str:
         if obj.state == State.ENDED:
-            return ""
+            return migrate.unrevoked(obj)
         return f"It is {obj.state}: wait for its end, or stop it first."
 
     # View

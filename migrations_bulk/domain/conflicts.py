@@ -2,6 +2,7 @@
 
 Conflict
 ├── MigrationRunning      another one has not ended; or this one has not, and is to be deleted
+├── StillWriting          it has ended, and is to have certificates revoked once others are written
 ├── MigrationNotRunning   it has ended, or is not in the state that the wish supposes
 ├── TooManyMigrations     as many records as there may be
 ├── DestinationNotReady   nobody could sign the requests to the destination
@@ -13,6 +14,10 @@ from certificates.domain.conflicts import Conflict
 
 class MigrationRunning(Conflict):
     code = "MIGRATION_RUNNING"
+
+
+class StillWriting(Conflict):
+    code = "MIGRATION_STILL_WRITING"
 
 
 class MigrationNotRunning(Conflict):

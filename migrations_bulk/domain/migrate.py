@@ -20,6 +20,7 @@ from migrations_bulk.domain.conflicts import (
     MigrationNotRunning,
     MigrationRunning,
     NothingToMigrate,
+    StillWriting,
     TooManyMigrations,
 )
 from migrations_bulk.domain.selection import Choice
@@ -30,6 +31,7 @@ State, Purpose = BulkMigration.State, BulkMigration.Purpose
 OPTIONS = ("canary", "canary_wait_s", "wave_size", "max_failures", "revoke_old_after_s")
 FIELDS = ("source", "destination", *OPTIONS)
 SAVED_AT_ONCE = 500
+NAMED = 10  # certificates in a refusal
 
 
 def start(
@@ -162,7 +164,22 @@ def delete(migration: BulkMigration) -> None:
     row = _locked(migration)
     if row.state != State.ENDED:
         raise MigrationRunning(f"It cannot be deleted: it is {row.state}. Stop it first.")
+    _refuse(StillWriting, unrevoked(row))
     row.delete()
+
+
+def unrevoked(migration: BulkMigration) -> str:
+    """Say which old certificates only this record has revoked, once the new ones are written."""
+    items = migration.items.filter(state=MigrationItem.State.ISSUED)
+    waiting = items.exclude(old_certificate_der=b"").order_by("certificate_name")
+    names = list(waiting.values_list("certificate_name", flat=True)[: NAMED + 1])
+    if not names or migration.source_id is None:  # a CA that is gone is asked for nothing
+        return ""
+    listed = ", ".join(names[:NAMED]) + (" and more" if len(names) > NAMED else "")
+    return (
+        f"It cannot be deleted yet: the old certificates of {listed} are to be revoked once the "
+        "new ones are written."
+    )
 
 
 def end(migration: BulkMigration, *, now: datetime, reason: str = "") -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import django
@@ -160,18 +161,27 @@ def a_migration(now: datetime) -> UUID:
         wave=1,
     )
     for n, function in enumerate(CORE):
-        state = "DONE" if n < 7 else "BEGUN" if n < 9 else "PENDING"
-        failed = {"state": "FAILED", "error_code": "CMP_REJECTED", "reason": REFUSAL, "attempts": 3}
-        done = {
-            "attempts": 1,
-            "settled_at": now - timedelta(seconds=9 - n),
-            "new_serial_number": f"{0x6B3F9A12C04D + n * 7919:x}",
+        state = "FAILED" if n == 3 else "DONE" if n < 7 else "BEGUN" if n < 9 else "PENDING"
+        settled_at = now - timedelta(seconds=9 - n)
+        told: dict[str, dict[str, Any]] = {
+            "FAILED": {
+                "error_code": "CMP_REJECTED",
+                "reason": REFUSAL,
+                "attempts": 3,
+                "settled_at": settled_at,
+            },
+            "DONE": {
+                "attempts": 1,
+                "settled_at": settled_at,
+                "new_serial_number": f"{0x6B3F9A12C04D + n * 7919:x}",
+            },
         }
         migration.items.create(
             certificate_name=f"{function.lower()}-n11",
             begun_at=None if state == "PENDING" else begun,
             old_serial_number="" if state == "PENDING" else f"{0x21D7E8A5 + n * 104729:x}",
-            **({"state": state} | (done if state == "DONE" else {}) | (failed if n == 3 else {})),
+            state=state,
+            **told.get(state, {}),
         )
     return migration.pk
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -74,6 +75,32 @@ def test_three_certificates_are_migrated(open_page: Open, sample: Sample) -> Non
     page.get_by_role("button", name="Delete bulk certificate migration").click()
     expect(page.get_by_text("is deleted")).to_be_visible()
     assert not BulkMigration.objects.exists()
+
+
+def test_a_wide_screen_shows_whole_rows(open_page: Open, admin: User) -> None:
+    records(1)
+    migration, now = BulkMigration.objects.get(), timezone.now()
+    migration.items.create(
+        certificate_name="smf-n11-b",
+        state="FAILED",
+        error_code="CMP_REJECTED",
+        reason="no " * 60,
+        begun_at=now,
+        settled_at=now,
+        old_serial_number="7" * 40,
+        new_serial_number="e" * 40,
+    )
+    page = open_page(f"{LIST}{migration.pk}/view/")
+
+    table = page.locator(".oc-table")
+    needed, there = table.evaluate("it => [it.scrollWidth, it.parentElement.clientWidth]")
+    lines = page.locator("td.oc-moment").first.evaluate(
+        "it => { const text = document.createRange(); text.selectNodeContents(it);"
+        " return text.getClientRects().length; }"
+    )
+
+    assert needed <= there
+    assert lines <= 2  # the date on a line, the time on the next
 
 
 def test_what_fails_stays_and_is_migrated_by_another(open_page: Open, sample: Sample) -> None:

@@ -1,10 +1,12 @@
 """The pages of bulk migrations: filled in, looked ahead, watched, acted upon."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from certificates.models import Certificate
@@ -123,6 +125,25 @@ class TestAdding:
         assert (migration.canary, migration.wave_size) == (0, 0)
 
 
+def test_a_long_preview_says_how_many_more_there_are_and_who_names_them(
+    client: Client,
+    source: Issuer,
+    destination: Issuer,
+    three: list[Certificate],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled = {"source": source.pk, "destination": destination.pk}
+    asked = form(client.get(ADD), **filled)
+    assert " more: " not in text(client.post(PREVIEW, asked))
+    monkeypatch.setattr("migrations_bulk.admin.migration.NAMED", 1)
+
+    page = text(client.post(PREVIEW, asked))
+
+    assert "and 2 more: " in page
+    assert page.count(" more: ") == 1  # nothing is skipped
+    assert reverse("bulkmigration-preview") in page
+
+
 def test_a_preview_shows_it_all_and_starts_it_at_a_word(
     client: Client, source: Issuer, destination: Issuer, three: list[Certificate]
 ) -> None:
@@ -227,6 +248,16 @@ def test_failures_are_listed_by_uuid_and_issuer(
     assert "not today" in text(client.get(ITEMS, {"state__exact": "FAILED"}))
     assert client.get(ERRORS, {"migration": "no uuid"}).status_code == 200
     assert logged_in(a_user(is_staff=True)).get(ERRORS).status_code == 403
+
+
+def test_each_moment_is_shown_with_its_date(client: Client, migration: BulkMigration) -> None:
+    midnight = migration.created_at.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+    migration.items.update(begun_at=midnight - timedelta(seconds=5), settled_at=midnight)
+
+    page = text(client.get(at(migration)))
+
+    for moment in (midnight - timedelta(seconds=5), midnight):
+        assert f">{moment:%Y-%m-%d %H:%M:%S}<" in page
 
 
 def test_reports_are_downloaded(client: Client, migration: BulkMigration) -> None:

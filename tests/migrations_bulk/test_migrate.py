@@ -18,6 +18,7 @@ from migrations_bulk.domain.conflicts import (
     MigrationNotRunning,
     MigrationRunning,
     NothingToMigrate,
+    StillWriting,
     TooManyMigrations,
 )
 from migrations_bulk.models import BulkMigration, MigrationItem
@@ -746,6 +747,33 @@ class TestOldCertificates:
         assert {int(one.serial_number, 16) for one in found} < old
         assert {site.readiness(one) for one in three} == {"READY"}
         assert not MigrationItem.objects.exclude(old_certificate_der=b"").exists()
+
+    def test_keep_the_record_that_has_them_revoked_until_the_new_are_written(
+        self, site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+    ) -> None:
+        real, site.secrets = site.secrets, NotWriting(site.secrets)
+        migration = finish(site, start(site, source, destination, revoke_old_after_s=60))
+        assert states(migration) == {"ISSUED": 3}
+
+        with pytest.raises(StillWriting, match="the old certificates of amf, nrf, smf are to be"):
+            migrate.delete(migration)
+
+        site.secrets = real
+        site.clock.forward(seconds=30)
+        turn(site)
+        migrate.delete(migration)
+        assert Revocation.objects.count() == 3
+
+    def test_that_nobody_wants_revoked_keep_no_record(
+        self, site: Site, source: Issuer, destination: Issuer, three: list[Certificate]
+    ) -> None:
+        site.secrets = NotWriting(site.secrets)
+        migration = finish(site, start(site, source, destination))
+        assert states(migration) == {"ISSUED": 3}
+
+        migrate.delete(migration)
+
+        assert not BulkMigration.objects.exists()
 
 
 def test_only_what_has_no_certificate_can_be_given_up(
