@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 RECREATE_INSTEAD = frozenset({"badCertId", "certRevoked"})  # PKIFailureInfo, RFC 9810, 5.2.3
-HARDLY = 10  # a life has hardly any time until its renewal if that is not even a tenth of it
+HARDLY = 50  # a life has hardly any time until its renewal if that is less than 2 % of it
 
 
 class Reason(StrEnum):
@@ -65,9 +65,9 @@ def renewal(
     """Return when to renew: `renew_before` ahead of expiry, or somewhat earlier, never later.
 
     Certificates made together are spread over a tenth of that time, each by its name. One that has
-    less than a tenth of its life until then is renewed at two thirds of it, or it would be renewed
-    for ever: many a CA caps what it grants and dates it back. That life begins when it was issued
-    to us, where this is known: what was dated back is over.
+    less than a fiftieth of its life until then is renewed at two thirds of it, or it would be
+    renewed for ever: many a CA caps what it grants and dates it back. That life begins when it was
+    issued to us, where this is known: what was dated back is over.
     """
     begin = max(not_before, issued_at or not_before)
     lifetime = not_after - begin
