@@ -302,12 +302,15 @@ def _replace(row: Certificate, *, kind: Enrollment.Kind, reason: str, now: datet
 
 
 def _redirect(row: Certificate, *, reason: str, now: datetime) -> None:
-    """Have what is open for a MANUAL certificate begin anew, to be written where that lies now.
+    """Have what is open for a MANUAL certificate written where that lies now.
 
-    Where it lay may be another's from here on.
+    Where it lay may be another's from here on. What is issued is kept; the rest begins anew.
     """
     for earlier in row.enrollments.open().select_for_update():
-        if earlier.kind == Kind.MIGRATE:  # issued or not: only its migration can begin it anew
+        if earlier.phase in breakers.WRITING:
+            _write_elsewhere(earlier, row, now=now)
+            continue
+        if earlier.kind == Kind.MIGRATE:  # only its migration can begin it anew
             raise _being_migrated(earlier)
         errands.supersede(earlier, reason=reason, now=now)
         errands.open_one(
@@ -318,6 +321,21 @@ def _redirect(row: Certificate, *, reason: str, now: datetime) -> None:
             priority=earlier.priority,
             due_at=now if earlier.due_at else None,  # a stop holds
         )
+
+
+def _write_elsewhere(errand: Enrollment, row: Certificate, *, now: datetime) -> None:
+    """Have the key and certificate that an errand holds written as its certificate says now.
+
+    Whoever is at it loses its lease before the next write.
+    """
+    Enrollment.objects.filter(pk=errand.pk).update(
+        request=errand.request | {name: getattr(row, name) for name in errands.WRITTEN_AS},
+        phase=Enrollment.Phase.ISSUED,
+        fence=errand.fence + 1,
+        leased_until=None,
+        called_until=None,
+        due_at=now if errand.due_at else None,  # a stop holds
+    )
 
 
 def _being_migrated(errand: Enrollment) -> EnrollmentInProgress:

@@ -203,7 +203,8 @@ def _itself(enrollment: Enrollment, secrets: SecretStore, *, digest: str) -> Sig
     for ref in chain_refs:
         chain_secret = _present(secrets, ref.namespace, ref.secret)
         if ref != leaf_ref and chain_secret.data.get(ref.key):
-            above += secretstore.certificates(chain_secret, ref)
+            with suppress(Unreadable):  # its own pair says whether it is in place, not the chain
+                above += secretstore.certificates(chain_secret, ref)
     extra_certs = tuple(one for one in dict.fromkeys(above) if one != leaf)
     return SignatureCredentials(
         private_key=key, certificate=leaf, extra_certs=extra_certs, digest=digest

@@ -15,6 +15,7 @@ from issuers.domain import health, trial
 from issuers.models import IssuerHealth, SecretStoreHealth
 from secretstore import SecretStore, SecretStoreError, Throttled, Unavailable
 
+OUR_OWN = ("CONFIGURATION", "FIELD_KEY", "UNEXPECTED")  # failures for which nobody was asked
 AGAIN = timedelta(minutes=1)  # between two tests of a connection; an errand due by then needs none
 
 
@@ -49,5 +50,6 @@ def try_secret_store(*, secrets: SecretStore, now: datetime) -> None:
 
 
 def _at_work(now: datetime) -> EnrollmentQuerySet:
-    """Return the errands that are worked on, or will be within a minute."""
-    return Enrollment.objects.open().filter(waiting_for="", due_at__lte=now + AGAIN)
+    """Return the errands that are worked on, or will be within a minute, and that get to ask."""
+    soon = Enrollment.objects.open().filter(waiting_for="", due_at__lte=now + AGAIN)
+    return soon.exclude(error_code__in=OUR_OWN)

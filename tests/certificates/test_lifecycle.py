@@ -315,7 +315,6 @@ class TestMovingAManualCertificate:
         [
             {},
             {"phase": Phase.EXCHANGE, "state": "REQUESTED", "sent_at": NOW, "transaction_id": "a"},
-            {"phase": Phase.ISSUED, "sent_at": NOW, "transaction_id": "a"},
             {"leased_until": LATER + timedelta(minutes=1), "fence": 1},
         ],
     )
@@ -334,6 +333,26 @@ class TestMovingAManualCertificate:
         assert (row.kind, row.priority, row.due_at) == (Kind.RENEW, Priority.RENEWAL, LATER)
         assert (row.phase, row.reason) == (Phase.NEW, earlier.reason)
         assert row.request["private_key_output_secret"] == "b"
+
+    @pytest.mark.parametrize("phase", [Phase.ISSUED, Phase.DELIVERING])
+    @pytest.mark.parametrize("kind", [Kind.RENEW, Kind.MIGRATE])
+    def test_has_what_is_issued_written_there(
+        self, manual: Certificate, phase: str, kind: str
+    ) -> None:
+        issued = lifecycle.renew(manual, now=NOW)
+        at_work = {"leased_until": LATER + timedelta(minutes=1), "fence": 3}
+        held = {"issued_fingerprint": "abc", "certificate_der": b"issued"}
+        Enrollment.objects.filter(pk=issued.pk).update(kind=kind, phase=phase, **at_work, **held)
+
+        self.to_b(manual)
+
+        row = manual.enrollments.open().get()
+        assert (row.pk, row.phase, row.due_at) == (issued.pk, Phase.ISSUED, LATER)
+        assert bytes(row.certificate_der) == b"issued"
+        assert (row.fence, row.leased_until) == (4, None)  # who writes to the old place loses it
+        assert row.request["private_key_output_secret"] == "b"
+        assert row.request["common_name"] == issued.request["common_name"]
+        assert not MaybeIssued.objects.exists()
 
     def test_leaves_what_was_stopped_stopped(self, manual: Certificate) -> None:
         lifecycle.renew(manual, now=NOW)

@@ -88,6 +88,8 @@ def test_a_ca_that_takes_connections_is_no_longer_left_alone_where_nothing_can_b
         ({"due_at": None}, True),
         ({"waiting_for": "the OCCM certificate"}, True),
         ({"phase": Phase.DELIVERING}, True),
+        ({"error_code": "CONFIGURATION"}, True),
+        ({"error_code": "CMP_UNREACHABLE"}, False),
         ({"phase": Phase.ABANDONED}, True),
     ],
     ids=str,

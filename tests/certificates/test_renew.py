@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -218,6 +219,9 @@ def put_another(site: Site, certificate: Certificate) -> None:
 MEDDLING = pytest.mark.parametrize("meddle", [delete, spoil, put_another])
 
 
+CHAIN = {"namespace": "ns1", "secret": "chain-tls", "key": "chain.pem"}
+
+
 class TestWhatLiesInTheSecret:
     """The old certificate signs its own renewal: it has to lie there, and to be the one meant."""
 
@@ -243,6 +247,21 @@ class TestWhatLiesInTheSecret:
         assert site.readiness(certificate) == "READY"
         assert site.leaf(certificate).subject.rfc4514_string() == f"CN={certificate.common_name}"
         assert site.cas[issuer.pk].count("kur") == 0  # of nobody else's certificate either
+
+    def test_a_chain_that_cannot_be_read_does_not_make_the_pair_a_lost_one(
+        self, site: Site, issuer: Issuer
+    ) -> None:
+        chain: dict[str, Any] = {f"chain_output_{it}": v for it, v in CHAIN.items()}
+        row = a_certificate(issuer=issuer, **chain)
+        site.run()
+        site.put(CHAIN["namespace"], CHAIN["secret"], {CHAIN["key"]: b"scribble"})
+
+        lifecycle.renew(row, now=site.clock())
+        site.run()
+
+        assert site.errand(row).kind == Kind.RENEW
+        assert site.cas[issuer.pk].count("kur") == 1
+        assert site.readiness(row) == "READY"
 
     @MEDDLING
     def test_a_kept_key_renews_an_identity_that_was_lost(

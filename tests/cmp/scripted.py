@@ -104,8 +104,8 @@ def scripted_ca(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[S
             with suppress(OSError):
                 while True:
                     plain, _ = listener.accept()
-                    Thread(target=serve, args=(plain, ca.connections), daemon=True).start()
-                    ca.connections += 1
+                    number, ca.connections = ca.connections, ca.connections + 1
+                    Thread(target=serve, args=(plain, number), daemon=True).start()
 
         acceptor = Thread(target=accept, daemon=True)
         acceptor.start()
